@@ -1,0 +1,1 @@
+"""The ground floor: protocol, named randomness, meter, parts. Numpy, the standard library, and pydantic at the border."""
