@@ -1,0 +1,300 @@
+"""The ledger: a folder of trials, one file each, that many processes and machines may share without a server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from airtrack.core.meter import State, read_state, write_state
+from airtrack.core.part import SpecError, digest
+from airtrack.study.trial import Readout, Trial, first_of, pack, perform
+
+HEARTBEAT = 5.0  # seconds between two signs of life of a claim; three missed ones and it is void
+
+
+class LedgerError(SpecError):
+    """A ledger that cannot be read or written."""
+
+
+class Busy(Exception):
+    """Another process is running this trial."""
+
+
+class Ledger:
+    """Trials on disk.
+
+    trials/KEY.json       trial, metrics, state: the same bytes whoever ran it, and however often it was interrupted
+    trials/KEY.npz        its curve
+    trials/KEY.cost.json  seconds, host: what no repetition gives again
+    claims/KEY            who is running it now
+    work/KEY.npz          its last checkpoint
+    answers/KEY.npz       its answer, if another trial goes on from there
+    index.json            a summary of trials/, made again whenever it is missing or old
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._seen: dict[str, tuple[float, float]] = {}  # claim → (its mtime, when this process first saw it)
+
+    def path(self, kind: str, name: str) -> Path:
+        return self.folder / kind / name
+
+    def check_writable(self) -> None:
+        """Refuse, before any work, a place that cannot be written to."""
+        probe = self.path("work", f"probe.{os.getpid()}")
+        made = [p for p in (self.folder, *self.folder.parents) if not p.exists()]
+        try:
+            probe.parent.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"\0" * 4096)
+            probe.unlink()
+        except OSError as error:
+            for left in (probe, probe.parent, *made):
+                with contextlib.suppress(OSError):
+                    left.unlink() if left == probe else left.rmdir()
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> LedgerError:
+        return LedgerError(f"cannot write to {self.folder}: {error.strerror}; choose another folder with --ledger DIR")
+
+    # ------------------------------------------------------------------------------------------------- readouts
+
+    def get(self, key: str) -> Readout | None:
+        """The readout of a trial, or None if it has not been run."""
+        path = self.path("trials", f"{key}.json")
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            if data["key"] != key:
+                raise ValueError(f"it holds the trial {data['key']}")
+            cost = self.path("trials", f"{key}.cost.json")
+            data["cost"] = json.loads(cost.read_text("utf-8")) if cost.exists() else {}
+            with np.load(self.path("trials", f"{key}.npz"), allow_pickle=False) as file:
+                data["curve"] = {name: file[name].tolist() for name in file.files}
+            return Readout(**data)
+        except FileNotFoundError as error:
+            if path.exists():
+                raise LedgerError(f"the curve of trial {path} is missing; delete {path} to run it again") from error
+            return None
+        except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+            why = "it is truncated or damaged" if isinstance(error, (json.JSONDecodeError, EOFError, OSError)) else error
+            raise LedgerError(f"{path} is no trial of this ledger ({why}); delete it, and it is run again") from error
+
+    def put(self, readout: Readout) -> None:
+        """File a readout. A different one under the same key is kept beside the first, never over it."""
+        data = asdict(readout)
+        curve, cost = data.pop("curve"), data.pop("cost")
+        text = json.dumps(data, indent=1, sort_keys=True) + "\n"
+        path = self.path("trials", f"{readout.key}.json")
+        if path.exists():
+            if path.read_text("utf-8") != text:
+                other = self.path("trials", f"{readout.key}.differs-{digest(data)}.json")
+                self._write(other, text)
+            return
+        self._write_curve(path.with_suffix(".npz"), curve)
+        self._write(self.path("trials", f"{readout.key}.cost.json"), json.dumps(cost, indent=1, sort_keys=True) + "\n")
+        self._write(path, text)  # last: a trial is done when this file is there
+
+    def contradictions(self) -> list[str]:
+        """Keys under which two different results have been found: trials that are not deterministic here."""
+        return sorted({p.name.partition(".")[0] for p in (self.folder / "trials").glob("*.differs-*.json")})
+
+    def _write(self, path: Path, text: str) -> None:
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text, "utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise self._unwritable(error) from error
+
+    def _write_curve(self, path: Path, curve: Mapping[str, list[float]]) -> None:
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **{k: np.asarray(v, np.float64) for k, v in curve.items()})
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise self._unwritable(error) from error
+
+    # -------------------------------------------------------------------------------------------------- answers
+
+    def answer(self, key: str) -> State | None:
+        return read_state(self.path("answers", f"{key}.npz"))
+
+    def keep_answer(self, key: str, state: State) -> None:
+        path = self.path("answers", f"{key}.npz")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_state(path, state)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def checkpoint(self, key: str) -> Path:
+        path = self.path("work", f"{key}.npz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    # --------------------------------------------------------------------------------------------------- claims
+
+    @contextlib.contextmanager
+    def claim(self, key: str) -> Iterator[None]:
+        """Hold a trial while running it; raises `Busy` if a living process holds it."""
+        path = self.path("claims", key)
+        mine = json.dumps({"host": platform.node(), "pid": os.getpid(), "born": _born(os.getpid())})
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._take(path, mine)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(HEARTBEAT):
+                with contextlib.suppress(OSError):
+                    os.utime(path)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            with contextlib.suppress(OSError):
+                if path.read_text("utf-8") == mine:
+                    path.unlink()
+
+    def _take(self, path: Path, mine: str) -> None:
+        with contextlib.suppress(FileExistsError):
+            return _create(path, mine)
+        stale = self._void(path)
+        if stale is None:
+            raise Busy
+        # Of all who see that the holder is dead, the one that makes this marker may replace the claim, and only
+        # while the claim is still the dead one's.
+        marker = path.with_name(f"{path.name}.takeover")
+        try:
+            _create(marker, mine)
+        except FileExistsError:
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - marker.stat().st_mtime > 60:  # its maker died in between
+                    marker.unlink()
+            raise Busy from None
+        try:
+            if path.exists() and path.read_text("utf-8") != stale:
+                raise Busy
+            path.unlink(missing_ok=True)
+            _create(path, mine)
+        except FileExistsError:
+            raise Busy from None
+        finally:
+            marker.unlink(missing_ok=True)
+
+    def _void(self, path: Path) -> str | None:
+        """The claim's text if its holder is dead: gone from this machine, or silent for three heartbeats."""
+        try:
+            mtime, text = path.stat().st_mtime, path.read_text("utf-8")
+        except FileNotFoundError:
+            return ""
+        try:
+            holder = json.loads(text)
+        except ValueError:  # being written just now, or by somebody who died doing it
+            holder = {"host": None}
+        if holder["host"] == platform.node():
+            return text if _born(holder["pid"]) != holder["born"] else None
+        seen, since = self._seen.setdefault(str(path), (mtime, time.monotonic()))
+        if seen != mtime:  # clocks of two machines may differ; that a file changes, both see
+            self._seen[str(path)] = (mtime, time.monotonic())
+            return None
+        return text if time.monotonic() - since > 3 * HEARTBEAT else None
+
+    # ---------------------------------------------------------------------------------------------------- index
+
+    def index(self) -> dict[str, dict[str, Any]]:
+        """Key → task, recipe, seed, budget, state and metrics of every trial, from `index.json` where it is fresh."""
+        path = self.folder / "index.json"
+        try:
+            known: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        files = [p for p in sorted((self.folder / "trials").glob("*.json")) if p.name.count(".") == 1]
+        fresh: dict[str, dict[str, Any]] = {}
+        for file in files:
+            stamp = file.stat().st_mtime_ns
+            old = known.get(file.stem)
+            if old is None or old["stamp"] != stamp:
+                readout = self.get(file.stem)
+                assert readout is not None
+                trial = dict(readout.trial)
+                old = {"stamp": stamp, "state": readout.state, "metrics": readout.metrics, "spent": readout.spent}
+                old |= {name: trial[name] for name in ("task", "recipe", "seed", "budget")}
+            fresh[file.stem] = old
+        if fresh != known and self.folder.exists():
+            self._write(path, json.dumps(fresh, sort_keys=True))
+        return fresh
+
+
+def _create(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _born(pid: int) -> str | None:
+    """When a process of this machine started, or None if there is none; tells a process from a later one of that number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19]
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return None
+    except OSError:
+        pass
+    try:  # no /proc (macOS): all that can be told is whether it lives
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "alive"
+
+
+def run_in(ledger: Ledger, trial: Trial, *, keep: bool = False, **options: Any) -> Readout:
+    """Run a trial unless the ledger has it, and file it; raises `Busy` if another process is at it.
+
+    keep     file the answer too, because another trial goes on from it
+    options  of `perform`
+    """
+
+    def finished() -> Readout | None:
+        done = ledger.get(trial.key)
+        kept = not keep or done is None or done.state == "diverged" or ledger.answer(trial.key) is not None
+        return done if kept else None
+
+    if done := finished():
+        return done
+    first = first_of(trial.recipe)
+    base = None if first is None else trial.with_recipe(first)
+    if base is not None:
+        run_in(ledger, base, keep=True, **options)
+    with ledger.claim(trial.key):
+        if done := finished():  # between the look and the claim
+            return done
+        checkpoint = ledger.checkpoint(trial.key)
+        prefix = (lambda recipe: ledger.answer(base.key) if recipe == first else None) if base else None
+        readout, answer = perform(trial, checkpoint=checkpoint, prefix=prefix, **options)
+        if keep and readout.state == "done":
+            ledger.keep_answer(trial.key, {"answer": pack(trial.recipe, answer), "spent": readout.spent})
+        ledger.put(readout)
+        checkpoint.unlink(missing_ok=True)
+        return readout

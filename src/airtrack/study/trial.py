@@ -1,0 +1,212 @@
+"""One trial: (task, recipe, seed, budget) → readout."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from airtrack.core.meter import BudgetSpent, Meter, State
+from airtrack.core.part import SpecError, build, digest, family_of, identity, to_spec
+from airtrack.core.problem import Diverged, Judge
+from airtrack.core.streams import Streams
+from airtrack.core.then import Then
+
+CHECKS = 64  # looks of a trial that stops at a threshold: its time is known to within a 64th of the budget
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is run once. Its key names its result for good.
+
+    points   points of the curve, log-spaced in work
+    stop_at  {metric: threshold}: the trial ends at the first look at which all are met
+    """
+
+    task: Any
+    recipe: Any
+    seed: int
+    budget: float
+    points: int = 16
+    stop_at: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @cached_property
+    def key(self) -> str:
+        return digest(self._data(identity))
+
+    def to_spec(self) -> dict[str, Any]:
+        """As plain data, for a worker and for the ledger; `from_spec` makes an equal trial of it."""
+        return self._data(to_spec)
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Trial:
+        task, recipe = build("task", spec["task"]), build("recipe", spec["recipe"])
+        return cls(task, recipe, spec["seed"], spec["budget"], spec["points"], spec["stop_at"])
+
+    def _data(self, form: Callable[[Any], Any]) -> dict[str, Any]:
+        plain = {"seed": self.seed, "budget": self.budget, "points": self.points, "stop_at": dict(self.stop_at)}
+        return {"task": form(self.task), "recipe": form(self.recipe), **plain}
+
+    def with_recipe(self, recipe: Any) -> Trial:
+        return Trial(self.task, recipe, self.seed, self.budget, self.points, self.stop_at)
+
+    def schedule(self) -> list[float]:
+        """The amounts of work at which the judge looks, before the end."""
+        if self.stop_at:
+            return list(np.linspace(0, self.budget, CHECKS + 1)[1:])
+        return list(np.geomspace(self.budget / 100, self.budget, self.points + 1)[:-1]) if self.points else []
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What a trial gave.
+
+    state    "done" or "diverged"
+    metrics  the judge's final readings
+    spent    work done; `reached`: work done when `stop_at` was met, None if it never was
+    curve    {"work": [...], metric: [...]}
+    reason   why the answer was refused or the trial diverged
+    environment  versions and threads: what a bit-identical repetition needs
+    cost     seconds and the like: what no repetition gives again
+    """
+
+    key: str
+    trial: Mapping[str, Any]
+    state: str
+    metrics: Mapping[str, float]
+    spent: float
+    curve: Mapping[str, list[float]]
+    reached: float | None = None
+    reason: str | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    cost: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def misfit(task: Any, recipe: Any) -> str | None:
+    """Why a recipe cannot work on a task, or None."""
+    if issubclass(task.gives, recipe.accepts):
+        return None
+    names = (type(x).__name__.lower() for x in (recipe, task))
+    return "{} needs a {wants}, {} gives a {gets}".format(*names, wants=recipe.accepts.__name__, gets=task.gives.__name__)
+
+
+def perform(
+    trial: Trial,
+    *,
+    checkpoint: Path | None = None,
+    every: float = 10.0,
+    prefix: Callable[[Any], State | None] | None = None,
+    progress: Callable[[float, Mapping[str, float]], None] | None = None,
+) -> tuple[Readout, Any]:
+    """Run a trial here and now: its readout, and the answer itself.
+
+    checkpoint  file to resume from and to save to; removed by nobody but the caller
+    prefix      recipe → {"answer": packed, "spent": work}, if there is one; lets `Then` skip what is trained already
+    """
+    if reason := misfit(trial.task, trial.recipe):
+        raise SpecError(reason)
+    root = Streams(trial.seed)
+    problem = trial.task.pose(root / "task")
+
+    def ready(recipe: Any) -> Any:
+        kept = prefix(recipe) if prefix else None
+        if kept is None:
+            return None
+        if meter.resume() is None:
+            meter.charge(kept["spent"])
+        return unpack(recipe, kept["answer"], problem.given)
+
+    meter = Meter(
+        trial.budget,
+        look=problem.judge,
+        schedule=trial.schedule(),
+        stop=(lambda now: met(trial.stop_at, now, problem.judge)) if trial.stop_at else None,
+        checkpoint=checkpoint,
+        every=every,
+        prefix=ready,
+        progress=progress,
+    )
+    problem.given.metered(meter)
+    state, reason, answer = "done", None, None
+    try:
+        answer = trial.recipe.answer(problem.given, meter, root / "recipe")
+    except BudgetSpent:
+        answer = meter.latest
+        if answer is None:
+            raise SpecError(f"the budget of {trial.budget:g} {trial.task.unit} was spent before there was an answer") from None
+    except Diverged as error:
+        state, reason = "diverged", str(error)
+    seconds = meter.seconds
+    clock = time.perf_counter()
+    if state == "done":
+        metrics, reason = problem.judge.read(answer)
+    else:
+        metrics = {name: metric.worst for name, metric in problem.judge.metrics.items()}
+    if trial.stop_at and meter.reached is None and met(trial.stop_at, metrics, problem.judge):
+        meter.reached = meter.spent
+    if not meter.curve or meter.curve[-1][0] < meter.spent:
+        meter.curve.append((meter.spent, metrics))
+    curve = {"work": [work for work, _ in meter.curve]}
+    curve |= {name: [m[name] for _, m in meter.curve] for name in metrics}
+    readout = Readout(
+        key=trial.key,
+        trial=trial.to_spec(),
+        state=state,
+        metrics=metrics,
+        spent=meter.spent,
+        curve=curve,
+        reached=meter.reached,
+        reason=reason,
+        environment=environment(),
+        cost={
+            "seconds": seconds,
+            "judge": time.perf_counter() - clock,
+            "rate": None if math.isnan(meter.rate) else meter.rate,
+            "host": platform.node(),
+        },
+    )
+    return readout, answer
+
+
+def met(stop_at: Mapping[str, float], now: Mapping[str, float], judge: Judge) -> bool:
+    """Whether every threshold is met, each in its metric's good direction."""
+    return all(now[m] >= t if judge.metrics[m].better == "high" else now[m] <= t for m, t in stop_at.items())
+
+
+def pack(recipe: Any, answer: Any) -> State:
+    """An answer as arrays, for the ledger; recipes whose answers are no arrays say how with `pack` and `unpack`."""
+    if hasattr(recipe, "pack"):
+        return recipe.pack(answer)
+    if isinstance(answer, np.ndarray):
+        return {"answer": answer}
+    raise SpecError(f"{type(recipe).__name__} returns a {type(answer).__name__}; to be changed it needs pack and unpack")
+
+
+def unpack(recipe: Any, state: State, given: Any) -> Any:
+    return recipe.unpack(state, given) if hasattr(recipe, "unpack") else state["answer"]
+
+
+def first_of(recipe: Any) -> Any:
+    """The recipe whose answer `recipe` begins with, if it is a composition."""
+    return recipe.first if isinstance(recipe, Then) else None
+
+
+def environment() -> dict[str, Any]:
+    """Versions and threads; libraries count only when the trial has loaded them."""
+    packages = [p for p in ("numpy", "scipy", "numba", "torch") if p in sys.modules]
+    torch = cast(Any, sys.modules.get("torch"))
+    threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    here = {"python": platform.python_version(), "machine": platform.machine(), "threads": threads}
+    return here | {p: version(p) for p in ("airtrack", *packages)}
+
+
