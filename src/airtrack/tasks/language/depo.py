@@ -102,7 +102,7 @@ class Depo:
         if names < self.n:
             raise ValueError(f"alphabet: {self._letters} tokens make {names} names for n = {self.n} nodes; take more")
         if self.queries is not None and self.queries > self.n:
-            raise ValueError(f"queries: {self.queries} distinct nodes are asked for, there are n = {self.n}; take fewer")
+            raise ValueError(f"queries: {self.queries} distinct nodes asked for, there are n = {self.n}; take fewer")
         if self.context is not None and self.context < self._longest:
             fact = f"a sample may take {self._longest} tokens and the first of a window is never cut"
             raise ValueError(f"context: {fact}; take at least that many, not {self.context}")
