@@ -1,0 +1,125 @@
+"""Tuning: every arm the same number of trials, on seeds that the verdict never uses, to an optimum inside its grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from airtrack.core.part import to_spec
+from airtrack.core.problem import Metric
+from airtrack.study.flat import flat
+from airtrack.study.spec import TUNE_SEEDS, Study, axes, settings, with_grid
+from airtrack.study.trial import Readout, Trial
+
+Lookup = Callable[[Trial], Readout | None]
+
+
+@dataclass(frozen=True)
+class Response:
+    """One setting of an arm, and what it gave on the tuning seeds. A diverged seed reads NaN."""
+
+    choice: Mapping[str, Any]
+    recipe: Any
+    readings: tuple[float, ...]
+
+    def score(self, metric: Metric) -> float:
+        """Mean on the metric's scale, larger is better; a diverged seed makes it the worst there is."""
+        values = to_scale(np.array(self.readings), metric)
+        mean = float(values.mean()) if np.isfinite(values).all() else -math.inf
+        return mean if metric.better == "high" or mean == -math.inf else -mean
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How an arm responded to its settings, and which one was chosen.
+
+    optimum  "interior"; "flat" (the response does not differ beyond its noise, so that it has none); "edge" (the best
+             value is the last of its grid, the grid may not grow further); "untuned" (no grids)
+    """
+
+    arm: str
+    recipe: Any  # with its grids, as far as they have grown
+    responses: tuple[Response, ...]
+    chosen: Response
+    optimum: str
+    edges: Mapping[str, str] = field(default_factory=dict[str, str])  # field path → "low" | "high"
+    flat_p: float | None = None
+
+
+def to_scale(values: np.ndarray[Any, Any], metric: Metric) -> np.ndarray[Any, Any]:
+    """Readings where differences add up: as they are, as logarithms, or as log-odds."""
+    if metric.scale == "log":
+        return np.log(np.maximum(values, max(metric.bounds[0], 1e-300)))
+    if metric.scale == "logit":
+        inside = np.clip(values, 5e-4, 1 - 5e-4)  # half a thousandth: a thousand answers with half a count
+        return np.log(inside) - np.log1p(-inside)
+    return values
+
+
+def trials(study: Study, recipe: Any) -> list[tuple[Mapping[str, Any], Any, list[Trial]]]:
+    """(choice, recipe, its trials) for every setting of an arm."""
+    seeds = range(TUNE_SEEDS, TUNE_SEEDS + study.tune.seeds)
+    return [(choice, one, [study.trial(one, seed) for seed in seeds]) for choice, one in settings(recipe)]
+
+
+def judge(study: Study, arm: str, recipe: Any, look_up: Lookup) -> Tuning | None:
+    """What the finished tuning trials of an arm say, or None while some are missing."""
+    metric = study.measure
+    responses: list[Response] = []
+    for choice, one, its in trials(study, recipe):
+        found = [look_up(trial) for trial in its]
+        if any(readout is None for readout in found):
+            return None
+        responses.append(Response(choice, one, tuple(reading(study, r) for r in found if r is not None)))
+    best = max(responses, key=lambda r: r.score(metric))
+    values = {path: sorted(v) for path, v in axes(to_spec(recipe)).items() if all(map(_numeric, v))}
+    edges = {
+        path: side
+        for path, v in values.items()
+        for side, end in (("low", v[0]), ("high", v[-1]))
+        if best.choice[path] == end
+    }
+    is_flat, p = flat(np.array([to_scale(np.array(r.readings), metric) for r in responses]))
+    optimum = "flat" if edges and is_flat else "edge" if edges else "interior"
+    return Tuning(arm, recipe, tuple(responses), best, optimum, edges, p)
+
+
+def reading(study: Study, readout: Readout) -> float:
+    """The number of a trial that the study compares: its metric, or its time where trials stop at a threshold."""
+    if readout.state == "diverged":
+        return math.nan
+    if study.stop_at:
+        return study.budget if readout.reached is None else readout.reached
+    return readout.metrics[str(study.metric)]
+
+
+def grown(tuning: Tuning, metric: Metric) -> Any:
+    """The arm with its grid one value longer: beyond the edge that holds its best, or else on its better side.
+
+    The new value continues the last ratio of the grid, so that half-decades stay half-decades; None if no field of
+    the arm can grow (a grid of names, of numbers that change sign, or of a single value).
+    """
+    for path, values in axes(to_spec(tuning.recipe)).items():
+        if len(values) < 2 or not all(map(_numeric, values)) or min(values) <= 0:
+            continue
+        values = sorted(values)
+        ends = {v: max(r.score(metric) for r in tuning.responses if r.choice[path] == v) for v in (values[0], values[-1])}
+        side = tuning.edges.get(path) or ("low" if ends[values[0]] > ends[values[-1]] else "high")
+        if tuning.edges and path not in tuning.edges:
+            continue
+        new = values[0] ** 2 / values[1] if side == "low" else values[-1] ** 2 / values[-2]
+        new = float(f"{new:.3g}")
+        if all(isinstance(v, int) for v in values):
+            new = max(1, round(new))
+            if new in values:
+                continue
+        return with_grid(tuning.recipe, path, sorted([*values, new]))
+    return None
+
+
+def _numeric(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
