@@ -1,0 +1,5 @@
+"""Nets: blocks and models."""
+
+from airtrack.core.lazy import names
+
+__getattr__, __dir__ = names(__name__, __file__)

@@ -33,6 +33,7 @@ class Result:
     """Where a study stands.
 
     phase     "tune", "confirm" or "done"
+    arms      arm → recipe, with its grids as far as they have grown
     missing   trials to run next; more may follow from what they give
     tunings   arm → its response, once its tuning trials are there
     chosen    arm → the recipe that its confirmation trials run
@@ -42,6 +43,7 @@ class Result:
 
     study: Study
     phase: str
+    arms: Mapping[str, Any]
     missing: tuple[Trial, ...] = ()
     tunings: Mapping[str, Tuning] = field(default_factory=dict[str, Tuning])
     chosen: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -94,7 +96,7 @@ def resolve(study: Study, look_up: Lookup) -> Result:
         tunings = {arm: t for arm, t in found.items() if t is not None}
         if len(tunings) < len(tuned):
             wanted = [t for arm in tuned for _, _, trials in tune.trials(study, arms[arm]) for t in trials]
-            return Result(study, "tune", _missing(wanted, look_up), tunings)
+            return Result(study, "tune", arms, _missing(wanted, look_up), tunings)
         if round_ == study.tune.extend or not any(t.optimum == "edge" for t in tunings.values()):
             break
         longer = {arm: tune.grown(t, study.measure) for arm, t in tunings.items()}
@@ -111,12 +113,12 @@ def resolve(study: Study, look_up: Lookup) -> Result:
         missing = _missing((t for trials in wanted.values() for t in trials), look_up)
         readouts = {arm: tuple(r for t in trials if (r := look_up(t)) is not None) for arm, trials in wanted.items()}
         if missing:
-            return Result(study, "confirm", missing, tunings, chosen, readouts)
+            return Result(study, "confirm", arms, missing, tunings, chosen, readouts)
         verdicts = [compare_arms(study, a, b, readouts, tunings, plan.alpha if plan else study.alpha) for a, b in study.pairs]
         verdicts = holm(verdicts) if len(verdicts) > 1 else verdicts
         if all(v.outcome != "no verdict yet" for v in verdicts) or look == len(sizes) - 1:
             break
-    return Result(study, "done", (), tunings, chosen, readouts, Verdicts(verdicts))
+    return Result(study, "done", arms, (), tunings, chosen, readouts, Verdicts(verdicts))
 
 
 def _missing(trials: Iterable[Trial], look_up: Lookup) -> tuple[Trial, ...]:

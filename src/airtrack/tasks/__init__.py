@@ -1,0 +1,5 @@
+"""Tasks: families of problems whose truth is known."""
+
+from airtrack.core.lazy import names
+
+__getattr__, __dir__ = names(__name__, __file__)

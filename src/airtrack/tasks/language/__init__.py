@@ -1,0 +1,1 @@
+"""Language tasks: sequences of token ids with exact truth."""
