@@ -48,7 +48,7 @@ class Logistic:
     n: Annotated[int, Ge(2)] | None = None
     d: Annotated[int, Ge(1)] | None = None
     kappa: Annotated[float, Ge(1)] = 200_000.0
-    decay: Annotated[float, Ge(0)] = 1.0
+    decay: Annotated[float, Ge(0)] = 2.0
     margin: Annotated[float, Ge(0)] = 3.0
 
     unit: ClassVar[str] = "gradients"
@@ -61,7 +61,9 @@ class Logistic:
 
     def check(self) -> None:
         if not np.isfinite([self.kappa, self.decay, self.margin]).all():
-            raise ValueError(f"kappa, decay, margin: {self.kappa}, {self.decay}, {self.margin} are to be finite numbers")
+            raise ValueError(
+                f"kappa, decay, margin: {self.kappa}, {self.decay}, {self.margin} are to be finite numbers"
+            )
         if self.data != "synthetic" and (self.n is not None or self.d is not None):
             raise ValueError(f"n, d: {self.data} has its own size; leave them out, or take data: synthetic")
 
