@@ -57,6 +57,11 @@ class Trial:
         plain = {"seed": self.seed, "budget": self.budget, "points": self.points, "stop_at": dict(self.stop_at)}
         return {"task": form(self.task), "recipe": form(self.recipe), **plain}
 
+    @property
+    def streams(self) -> Streams:
+        """`/ "task"` depends on the seed alone, so that arms share it; `/ "recipe"` is the recipe's own."""
+        return Streams(self.seed)
+
     def with_recipe(self, recipe: Any) -> Trial:
         return Trial(self.task, recipe, self.seed, self.budget, self.points, self.stop_at)
 
@@ -115,7 +120,7 @@ def perform(
     """
     if reason := misfit(trial.task, trial.recipe):
         raise SpecError(reason)
-    root = Streams(trial.seed)
+    root = trial.streams
     problem = trial.task.pose(root / "task")
 
     def ready(recipe: Any) -> Any:
