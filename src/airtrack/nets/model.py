@@ -1,0 +1,128 @@
+"""A trained torch model, as the judge wants it: numpy in, numpy out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from airtrack.core.given import Floats, Ints
+from airtrack.core.part import build, to_spec
+from airtrack.core.problem import Junk
+from airtrack.core.streams import Streams
+from airtrack.nets.mixer import takes
+
+CHUNK = 1 << 14  # tokens that are evaluated at once
+
+
+class TorchLanguageModel:
+    """A torch module on token ids, as `airtrack.core.answers.LanguageModel`.
+
+    module  ids [B, T] → logits [B, T, V]; with an argument `at`, also (ids, (rows, columns)) → [m, V]
+    origin  what builds the module again: {"net": its spec, "vocab": …, "length": …, "start": …}; needed to save
+    facts   numbers to know about it, such as the bits per weight that a quantiser left
+
+    >>> from airtrack.nets.decoder import Decoder
+    >>> model = TorchLanguageModel.new(Decoder(layers=1, width=8, heads=2), Streams(0), vocab=5, length=4)
+    >>> log_probs = model.log_probs(np.array([[0, 1, 2, 3]]))
+    >>> log_probs.shape, bool(np.allclose(np.exp(log_probs).sum(-1), 1))
+    ((1, 4, 5), True)
+    """
+
+    def __init__(
+        self, module: nn.Module, origin: Mapping[str, Any] | None = None, facts: Mapping[str, float] | None = None
+    ) -> None:
+        self.module, self.origin, self.facts = module, origin, dict(facts or {})
+
+    @classmethod
+    def new(
+        cls, net: Any, streams: Streams, *, vocab: int, length: int, start: int | None = None
+    ) -> TorchLanguageModel:
+        """The untrained model of a net part, its parameters drawn from `streams`; arguments as in `Decoder.build`."""
+        module = net.build(vocab, streams, length=length, start=start)
+        return cls(module, {"net": to_spec(net), "vocab": vocab, "length": length, "start": start})
+
+    @torch.no_grad()
+    def log_probs(self, ids: Ints, at: tuple[Ints, Ints] | None = None) -> Floats:
+        """Log-probabilities [n, T, V] of the next token from ids [n, T]; with `at` = (rows [m], columns [m]), [m, V].
+
+        Logits are the module's own precision, the log-softmax is float64. Rows are evaluated a chunk at a time.
+        Raises `Junk` where a logit is not finite.
+        """
+        ids = np.asarray(ids)
+        n, T = ids.shape
+        device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
+        was_training, _ = self.module.training, self.module.eval()
+        try:
+            parts: list[Floats] = []
+            chosen: list[Ints] = []
+            height = max(1, CHUNK // max(T, 1))
+            for top in range(0, n, height):
+                rows = torch.from_numpy(ids[top : top + height].astype(np.int64)).to(device)
+                if at is None:
+                    parts.append(_log_softmax(self.module(rows)))
+                    continue
+                here = np.flatnonzero((at[0] >= top) & (at[0] < top + height))
+                if len(here):
+                    place = tuple(torch.from_numpy(np.asarray(a)[here].astype(np.int64)).to(device) for a in at)
+                    place = (place[0] - top, place[1])
+                    logits = self.module(rows, place) if takes(self.module.forward, "at") else self.module(rows)[place]
+                    parts.append(_log_softmax(logits))
+                    chosen.append(here)
+        finally:
+            self.module.train(was_training)
+        if not parts:
+            raise ValueError("no positions are asked for")
+        result = np.concatenate(parts)
+        if at is not None:
+            ordered = np.empty_like(result)
+            ordered[np.concatenate(chosen)] = result
+            return ordered
+        return result
+
+    def state(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Parameters and buffers by name, as arrays that no later training changes."""
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.module.state_dict().items()}
+
+    def load_state(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Put back what `state` gave. Raises `RuntimeError` where names or shapes differ."""
+        self.module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()})
+
+    def save(self, folder: Path | str) -> None:
+        """Write `model.safetensors` and `spec.json` into a folder, which is made if need be."""
+        if self.origin is None:
+            raise ValueError("this model does not know how it was built; give TorchLanguageModel its origin to save it")
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {k: v.detach().cpu().clone().contiguous() for k, v in self.module.state_dict().items()}
+        weights, spec = folder / "model.safetensors.tmp", folder / "spec.json.tmp"
+        try:
+            save_file(tensors, weights)
+            spec.write_text(json.dumps({**self.origin, "facts": self.facts}, indent=1), "utf-8")
+            weights.replace(weights.with_suffix(""))
+            spec.replace(spec.with_suffix(""))  # last: a folder with a spec.json is whole
+        finally:
+            weights.unlink(missing_ok=True)
+            spec.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> TorchLanguageModel:
+        """What `save` wrote. Raises `FileNotFoundError` where there is none, `SpecError` where a part is unknown."""
+        origin = json.loads((Path(folder) / "spec.json").read_text("utf-8"))
+        facts = origin.pop("facts")
+        net = build("net", origin["net"])
+        module = net.build(origin["vocab"], Streams(0), length=origin["length"], start=origin["start"])
+        module.load_state_dict(load_file(Path(folder) / "model.safetensors"))
+        return cls(module, origin, facts)
+
+
+def _log_softmax(logits: torch.Tensor) -> Floats:
+    if not bool(torch.isfinite(logits).all()):
+        raise Junk("the model's scores are not finite")
+    return logits.double().log_softmax(-1).cpu().numpy()
