@@ -34,7 +34,7 @@ def _places(letters: str) -> str:
 
 @part("net")
 class Decoder:
-    """Token embedding; blocks of x + mixer(norm(x)), then x + mlp(norm(x)); a last norm; the head. No biases or dropout.
+    """Embedding; blocks of x + mixer(norm(x)), then x + mlp(norm(x)); a last norm; the head. No biases, no dropout.
 
     layers     number of blocks
     width      dimensions of the residual stream
