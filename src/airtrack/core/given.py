@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,7 +74,9 @@ class FiniteSum(Oracle):
     def gradient(self, x: Floats) -> tuple[Floats, Floats]:
         """(1/n) Σ φ'(⟨aᵢ, x⟩) aᵢ [d], without the regulariser, and the scalars φ' [n]; charges n."""
         self._charge(self.n)
-        scalars = -self._labels / (1 + np.exp(np.clip(self._labels * (self._rows @ x), -500, 500)))  # exp(710) overflows
+        scalars = -self._labels / (
+            1 + np.exp(np.clip(self._labels * (self._rows @ x), -500, 500))
+        )  # exp(710) overflows
         return self._rows.T @ scalars / self.n, scalars
 
     def components(self, count: int) -> tuple[Floats, Floats, int]:
@@ -88,14 +91,14 @@ class Stream(Oracle):
     """Endless samples in d dimensions, drawn in order. k is the rank that is asked for."""
 
     def __init__(self, make: Callable[[int], Floats], *, d: int, k: int, block: int) -> None:
-        self._make, self.d, self.k, self._block = make, d, k, block
+        self._make, self.d, self.k, self._block = lru_cache(maxsize=2)(make), d, k, block
         self._position = 0
 
     def draw(self, count: int) -> Floats:
         """The next samples [≤ count, d]; charges one a sample, and gives fewer at the end of the budget."""
         count = self._grant(count)
         first, last = self._position // self._block, (self._position + count - 1) // self._block
-        samples = np.concatenate([self._make(i) for i in range(first, last + 1)])
+        samples = np.concatenate([self._make(i) for i in range(first, last + 1)]) if last > first else self._make(first)
         start = self._position - first * self._block
         self._position += count
         return samples[start : start + count]
