@@ -76,7 +76,7 @@ class Spiked:
 
 
 def project(answer: Floats, vectors: Floats) -> Floats:
-    """`vectors` projected on the span of the columns of `answer`, both [d, k]; zero and parallel columns add nothing."""
+    """`vectors` projected on the span of the columns of `answer`, both [d, k]; zero and parallel columns add none."""
     largest = np.abs(answer).max(0)
     if not largest.any():
         raise Junk("the answer is zero and spans nothing")

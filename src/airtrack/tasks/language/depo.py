@@ -158,7 +158,8 @@ class Depo:
             start=None if alone else bos,
         )
         x, y, hop = make(streams / "evaluation", np.zeros(0, np.int64), np.array(self.tested), 0, self.evaluation)
-        at = np.nonzero(hop)
+        at = np.argwhere(hop)  # the positions that are scored: rows, columns
+        at = (at[:, 0], at[:, 1])
         target, hop = y[at], hop[at]
 
         def score(answer: Any) -> dict[str, float]:
