@@ -36,6 +36,7 @@ class Meter:
     every       seconds between two saves
     prefix      recipe → its finished answer, or None; how `Then` finds a trained prefix
     progress    called with (spent, metrics) after each look
+    cap         work after which a pilot ends, though the recipe plans for the whole budget
 
     >>> meter = Meter(10, look=lambda x: {"error": x}, schedule=[4, 8])
     >>> while meter.live(cost=3):
@@ -56,8 +57,10 @@ class Meter:
         every: float = 10.0,
         prefix: Callable[[Any], Any] | None = None,
         progress: Callable[[float, Mapping[str, float]], None] | None = None,
+        cap: float | None = None,
     ) -> None:
         self.budget = budget
+        self._limit = budget if cap is None else min(cap, budget)
         self.spent: float = 0
         self.latest: Any = None
         self.reached: float | None = None
@@ -86,7 +89,7 @@ class Meter:
 
     def live(self, cost: float = 1) -> bool:
         """Whether the budget holds `cost` more."""
-        return self.spent + cost <= self.budget
+        return self.spent + cost <= self._limit
 
     def charge(self, work: float) -> None:
         """Count `work`; raises `BudgetSpent`, with nothing counted, if it does not fit."""
@@ -98,7 +101,7 @@ class Meter:
 
     def grant(self, work: int) -> int:
         """Count as much of `work` as still fits and return it; raises `BudgetSpent` if nothing does."""
-        granted = int(min(work, self.budget - self.spent))
+        granted = int(min(work, self._limit - self.spent))
         if granted < 1:
             raise BudgetSpent
         self.charge(granted)
@@ -115,7 +118,7 @@ class Meter:
         metrics = dict(self._look(answer))
         self.curve.append((self.spent, metrics))
         if self._stop and self._stop(metrics):
-            self.reached = self.budget = self.spent
+            self.reached = self._limit = self.spent
         if self._progress:
             self._progress(self.spent, metrics)
         self._started += time.perf_counter() - pause
@@ -135,7 +138,6 @@ class Meter:
             "spent": self.spent,
             "next": self._next,
             "seconds": self.seconds,
-            "budget": self.budget,
             "reached": self.reached,
             "curve": [[work, metrics] for work, metrics in self.curve],
         }
@@ -153,7 +155,8 @@ class Meter:
         if saved is not None:
             own = saved["meter"]
             self.spent, self._next, self._before = own["spent"], own["next"], own["seconds"]
-            self.budget, self.reached = own["budget"], own["reached"]
+            self.reached = own["reached"]
+            self._limit = self._limit if self.reached is None else self.reached
             self.curve = [(work, metrics) for work, metrics in own["curve"]]
         return saved
 

@@ -15,7 +15,7 @@ from airtrack.study.runner import Pool
 from airtrack.study.spec import TUNE_SEEDS, Study, settings
 from airtrack.study.trial import Trial
 
-PILOT = 0.02  # share of the budget that a pilot runs, if that is a step at all
+PILOT = 0.02  # share of the budget that a pilot runs, if that is five steps
 
 
 @dataclass(frozen=True)
@@ -67,27 +67,29 @@ class Cost:
         return table
 
 
+def count(study: Study) -> tuple[int, float]:
+    """Trials and work of a study, grids not growing; the most that may be needed with `seeds: auto`."""
+    seeds = PLANNED[-1] if study.seeds == "auto" else int(study.seeds)
+    tuning = sum(len(settings(r)) * study.tune.seeds for r in study.arms.values() if holds_grid(r))
+    trials = tuning + seeds * len(study.arms)
+    return trials, trials * study.budget
+
+
 def plan(study: Study, ledger: Ledger, *, workers: int | None = None) -> Cost:
     """Count the trials of a study and time a pilot of every arm. Writes nothing."""
-    study.check_budget()
     seeds = PLANNED[-1] if study.seeds == "auto" else int(study.seeds)
-    given = study.task.pose(study.trial(None, 0).streams / "task").given
-    pilots: dict[str, Trial] = {}
-    for arm, recipe in study.arms.items():
-        one = settings(recipe)[0][1]
-        first = getattr(one, "first", one)
-        step = first.step_cost(given) if hasattr(first, "step_cost") else 1
-        pilots[arm] = Trial(study.task, one, TUNE_SEEDS, min(study.budget, max(PILOT * study.budget, 5 * step)), 0)
+    pilots = {arm: Trial(study.task, settings(r)[0][1], TUNE_SEEDS, study.budget, 0) for arm, r in study.arms.items()}
+    cap = max(PILOT * study.budget, 5 * study.least_budget())
     result = from_ledger(study, ledger.get)
     with Pool(workers) as pool:
-        pool.run(pilots.values(), None)  # the first run of a part compiles it
-        events = pool.run(pilots.values(), None)
+        pool.run(pilots.values(), None, cap=cap)  # the first run of a part compiles it
+        events = pool.run(pilots.values(), None, cap=cap)
         size = pool.size
     costs: list[ArmCost] = []
     for arm, recipe in study.arms.items():
         cost = events[pilots[arm].key]["cost"]
         looks = study.points + 1
-        seconds = (cost["rate"] or cost["seconds"] / pilots[arm].budget) * study.budget + looks * cost["judge"]
+        seconds = (cost["rate"] or cost["seconds"] / min(cap, study.budget)) * study.budget + looks * cost["judge"]
         tuning = len(settings(recipe)) * study.tune.seeds if holds_grid(recipe) else 0
         have = len(result.readouts.get(arm, ()))
         if arm in result.tunings:

@@ -40,7 +40,7 @@ def run(
         fact = "a worker imported this file for its parts and found a study being run at import"
         raise SpecError(f'{fact}; put the run under `if __name__ == "__main__":`')
     ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
-    study.check_budget()
+    study.least_budget()
     ledger.check_writable()
     result = from_ledger(study, ledger.get)
     with Pool(workers, every) as pool:

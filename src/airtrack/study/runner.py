@@ -71,6 +71,11 @@ class _Worker:
                 pipe.close()
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Pool:
     """Worker processes, started at first use and kept until `close`.
 
@@ -79,7 +84,7 @@ class Pool:
     """
 
     def __init__(self, workers: int | None = None, every: float = 10.0) -> None:
-        self.size = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
+        self.size = workers or _cores()
         self.every = every
         self._events: queue.Queue[tuple[_Worker, dict[str, Any]]] = queue.Queue()
         self._workers: list[_Worker] = []
@@ -100,10 +105,11 @@ class Pool:
         trials: Iterable[Trial],
         ledger: Ledger | None,
         on_event: Callable[[Trial, dict[str, Any]], None] = lambda trial, event: None,
+        cap: float | None = None,
     ) -> dict[str, dict[str, Any]]:
         """Run what the ledger has not; return each key's "done" event. Trials that others run are waited for.
 
-        Without a ledger nothing is kept, and the events are all there is.
+        Without a ledger nothing is kept, and the events are all there is; `cap` ends such pilots early.
         """
         unique = {trial.key: trial for trial in trials}
         firsts = {t.with_recipe(first).key for t in unique.values() if (first := first_of(t.recipe)) is not None}
@@ -119,7 +125,7 @@ class Pool:
                 running[id(worker)] = trial
                 on_event(trial, {"event": "started"})
                 folder = None if ledger is None else str(ledger.folder)
-                worker.order(trial=trial.to_spec(), ledger=folder, keep=trial.key in firsts, every=self.every)
+                worker.order(trial=trial.to_spec(), ledger=folder, keep=trial.key in firsts, every=self.every, cap=cap)
 
         while len(self._workers) < min(self.size, len(todo)):
             self._workers.append(_Worker(self._events))

@@ -116,15 +116,17 @@ class Study:
             sizes = ", ".join(f"{name} {n}" for name, n in counts.items())
             raise SpecError(f"arms are tuned over different numbers of settings ({sizes}); give every arm the same number", "arms")
 
-    def check_budget(self) -> None:
-        """Refuse a budget that does not hold one step of every arm. Poses the problem once."""
+    def least_budget(self) -> float:
+        """Work of one step of the costliest arm; refuses a budget below it. Poses the problem once."""
         given = self.task.pose(Streams(0) / "task").given
+        costs: dict[str, float] = {}
         for name, recipe in self.arms.items():
-            recipe = getattr(recipe, "first", recipe)
-            cost = recipe.step_cost(given) if hasattr(recipe, "step_cost") else 1
-            if cost > self.budget:
-                fact = f"a budget of {self.budget:g} {self.task.unit} is less than one step of {name}, which costs {cost:g}"
+            first = getattr(recipe, "first", recipe)
+            costs[name] = first.step_cost(given) if hasattr(first, "step_cost") else 1
+            if costs[name] > self.budget:
+                fact = f"{self.budget:g} {self.task.unit} is less than one step of {name}, which costs {costs[name]:g}"
                 raise SpecError(f"{fact}; raise the budget", "budget")
+        return max(costs.values())
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:

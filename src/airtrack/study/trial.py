@@ -112,10 +112,12 @@ def perform(
     every: float = 10.0,
     prefix: Callable[[Any], State | None] | None = None,
     progress: Callable[[float, Mapping[str, float]], None] | None = None,
+    cap: float | None = None,
 ) -> tuple[Readout, Any]:
     """Run a trial here and now: its readout, and the answer itself.
 
     checkpoint  file to resume from and to save to; removed by nobody but the caller
+    cap         end after so much work, as a pilot does
     prefix      recipe → {"answer": packed, "spent": work}, if there is one; lets `Then` skip what is trained already
     """
     if reason := misfit(trial.task, trial.recipe):
@@ -140,6 +142,7 @@ def perform(
         every=every,
         prefix=ready,
         progress=progress,
+        cap=cap,
     )
     problem.given.metered(meter)
     state, reason, answer = "done", None, None

@@ -37,7 +37,7 @@ def serve(lines: TextIO, out: TextIO) -> None:
                 say("progress", key=key, spent=spent, metrics=dict(metrics))
 
             if order["ledger"] is None:
-                readout, _ = perform(trial)
+                readout, _ = perform(trial, cap=order["cap"])
             else:
                 options = {"every": order["every"], "progress": progress}
                 readout = run_in(Ledger(order["ledger"]), trial, keep=order["keep"], **options)

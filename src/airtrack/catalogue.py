@@ -1,0 +1,161 @@
+"""What there is: parts and claims, and the first draft of a part of your own."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from airtrack.core.part import FAMILIES, SpecError, known, lookup, nearest, shipped, to_spec
+from airtrack.study.ledger import Ledger
+from airtrack.study.live import shown
+from airtrack.study.plan import count
+from airtrack.study.result import Result, from_ledger
+
+TOP = Path(__file__).parent
+
+
+def show(family: str | None, name: str | None) -> Iterator[RenderableType]:
+    """The families; one family's parts; or one part's fields, source and example."""
+    if family is not None and family not in FAMILIES:
+        raise SpecError(f"no family is named {family!r}{nearest(family, FAMILIES)}")
+    if family is None or name is None:
+        table = Table(box=None, pad_edge=False)
+        for column in ("family", "name", "what it is", "from"):
+            table.add_column(column)
+        for one in [family] if family else FAMILIES:
+            for part, origin in sorted(known(one).items()):
+                if origin == "airtrack" or _fits(one, part):
+                    table.add_row(one, part, _summary(one, part), origin)
+        yield table
+        return
+    cls = lookup(family, name)
+    yield Text(f"{name}: {family}, {inspect.getsourcefile(cls)}", style="bold")
+    yield Text(inspect.cleandoc(cls.__doc__ or "no description"))
+    fields = Table(box=None, pad_edge=False)
+    for column in ("field", "type", "default"):
+        fields.add_column(column)
+    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+        required = f.default is f.default_factory is dataclasses.MISSING
+        default = "required" if required else repr(f.default)
+        kind = f.type if isinstance(f.type, str) else getattr(f.type, "__name__", str(f.type))
+        fields.add_row(f.name, re.sub(r"Annotated\[Any, Slot\(\"(\w+)\"\)\]", r"a \1", kind), default)
+    yield fields
+    example = getattr(cls, "example", None)
+    if example is not None:
+        part = cls(**example)
+        yield Text("example", style="bold")
+        yield Syntax(_flow({k: v for k, v in to_spec(part).items() if k == "name" or k in example}), "yaml", background_color="default")
+        for line in describe(part):
+            yield Text(line)
+
+
+def describe(part: Any) -> list[str]:
+    """What a part says of itself: the sizes of a net, the metrics of a task."""
+    lines = [f"{name}: {m.better} is better, {m.bounds[0]:g} … {m.bounds[1]:g}, {m.scale} scale" for name, m in getattr(part, "metrics", {}).items()]
+    return [*lines, *(part.describe() if hasattr(part, "describe") else ())]
+
+
+def _summary(family: str, name: str) -> str:
+    """The first line of a part's docstring, read from its file without importing it where that is possible."""
+    path = shipped(family).get(name)
+    if path is None:
+        doc = lookup(family, name).__doc__
+    else:
+        found = re.search(rf'^@part\("{family}"\)\nclass \w+.*?:\n    """(.+?)(?:\n|""")', path.read_text("utf-8"), re.M | re.S)
+        doc = found.group(1) if found else ""
+    return (doc or "").strip().partition("\n")[0].rstrip(".")
+
+
+def _fits(family: str, name: str) -> bool:
+    try:
+        lookup(family, name)
+    except SpecError:
+        return False
+    return True
+
+
+def _flow(spec: Any) -> str:
+    if isinstance(spec, dict):
+        return "{" + ", ".join(f"{k}: {_flow(v)}" for k, v in spec.items()) + "}"
+    if isinstance(spec, list):
+        return "[" + ", ".join(map(_flow, spec)) + "]"
+    return {None: "null", True: "true", False: "false"}.get(spec, str(spec)) if spec is None or isinstance(spec, bool) else str(spec)
+
+
+# -------------------------------------------------------------------------------------------------------- claims
+
+
+def claims(names: list[str], ledger: Ledger, *, console: Console, workers: int | None) -> list[dict[str, Any]]:
+    """Every claim with its source, cost and standing in a ledger; the named ones are run first."""
+    for name in names:
+        lookup("claim", name)
+    for name in names:
+        claim = lookup("claim", name)()
+        console.print(f"{name}: {claim.statement}", markup=False, highlight=False)
+        shown(claim.study(), ledger, console=console, workers=workers)
+    rows: list[dict[str, Any]] = []
+    for name in names or sorted(known("claim")):
+        claim = lookup("claim", name)()
+        study = claim.study()
+        result = from_ledger(study, ledger.get)
+        trials, work = count(study)
+        row = {"name": name, "statement": claim.statement, "source": claim.source, "trials": trials, "work": work}
+        row |= {"unit": study.task.unit, "standing": standing(claim, result), "verdicts": [str(v) for v in result.verdicts]}
+        rows.append(row)
+    return rows
+
+
+def standing(claim: Any, result: Result) -> str:
+    """What became of a claim: "not run", "unfinished", "holds", "fails" or "open"."""
+    if result.phase != "done":
+        return "unfinished" if result.readouts and any(result.readouts.values()) or result.tunings else "not run"
+    return claim.decide(result.verdicts)
+
+
+def claims_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(show_lines=True)
+    for column in ("claim", "statement", "source", "cost", "here"):
+        table.add_column(column)
+    for row in rows:
+        colour = {"holds": "green", "fails": "red"}.get(row["standing"], "yellow")
+        cost = f"{row['trials']} trials\n{row['work']:.2g} {row['unit']}"
+        told = Text(row["standing"], style=colour) + Text("".join(f"\n{v}" for v in row["verdicts"]), style="dim")
+        table.add_row(row["name"], row["statement"], row["source"], cost, told)
+    return table
+
+
+# ---------------------------------------------------------------------------------------------------- a new part
+
+
+def new(family: str, name: str, folder: Path) -> list[Path]:
+    """Write a part that works, its test, and its line of documentation; refuses to overwrite anything."""
+    drafts = TOP / "drafts"
+    there = sorted(p.stem for p in drafts.glob("*.txt"))
+    if family not in there:
+        raise SpecError(f"no draft for the family {family!r}{nearest(family, there)}")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise SpecError(f"{name!r} is no name for a part: use small letters, digits and _, beginning with a letter")
+    if name in known(family):
+        raise SpecError(f"a {family} named {name!r} is there already; choose another name")
+    part, test, line = (drafts / f"{family}.txt").read_text("utf-8").split("\n=====\n")
+    files = {folder / f"{name}.py": part, folder / f"test_{name}.py": test, folder / f"{name}.md": line}
+    for path in files:
+        if path.exists():
+            raise SpecError(f"{path} is there already; choose another name or --folder")
+    title = "".join(word.capitalize() for word in name.split("_"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in files.items():
+            path.write_text(text.replace("NAME", name).replace("Title", title), "utf-8")
+    except OSError as error:
+        raise SpecError(f"cannot write to {folder}: {error.strerror}") from None
+    return list(files)
