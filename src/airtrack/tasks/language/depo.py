@@ -16,7 +16,7 @@ from airtrack.core.part import part
 from airtrack.core.problem import Judge, Junk, Metric, Problem
 from airtrack.core.streams import Streams
 
-LARGEST_LOSS = 50.0  # nats; a model that rules out the right token scores this, not infinity
+LOSSES = (1e-9, 50.0)  # nats; a model that rules out the right token scores 50, not infinity
 MOST_NAMES = 10**6  # size of the table that keeps names distinct
 
 
@@ -112,7 +112,7 @@ class Depo:
         """Accuracy over all answer tokens, by hop where several are tested, and the loss on them in nats."""
         accuracy = Metric("high", (0.0, 1.0), "logit", chance=1 / self.n if self.name_length == (1, 1) else None)
         by_hop = {f"accuracy_k{k}": accuracy for k in self.tested} if len(self.tested) > 1 else {}
-        return {"accuracy": accuracy, **by_hop, "loss": Metric("low", (0.0, LARGEST_LOSS), "log")}
+        return {"accuracy": accuracy, **by_hop, "loss": Metric("low", LOSSES, "log")}
 
     @property
     def tested(self) -> tuple[int, ...]:
@@ -166,7 +166,7 @@ class Depo:
             scores = _normalised(language_model(answer).log_probs(x, at), len(target), vocab)
             right = scores.argmax(-1) == target
             by_hop = {f"accuracy_k{k}": right[hop == k].mean() if (hop == k).any() else 0.0 for k in self.tested}
-            loss = -np.maximum(scores[np.arange(len(target)), target], -LARGEST_LOSS).mean()
+            loss = -np.maximum(scores[np.arange(len(target)), target], -LOSSES[1]).mean()
             return {"accuracy": right.mean(), "loss": loss, **by_hop}
 
         return Problem(given, Judge(score, self.metrics, truth={"x": x, "y": y, "target": target, "hop": hop}))
