@@ -95,25 +95,22 @@ class _Canon(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, int | None], x: Tensor, weight: Tensor) -> tuple[Tensor, int]:
+        return torch.vmap(shifted_sum, in_dims)(x, weight), 0
+
+    @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
         (g,), (x, weight) = grads, ctx.saved_tensors
         reach = range(1, min(KERNEL, x.shape[1]))
-        if torch.is_grad_enabled():  # create_graph: a second derivative is wanted, so differentiate the definition
-            with torch.enable_grad():
-                gx = g * (weight[0] + 1)
-                for j in reach:
-                    gx = gx + nn.functional.pad(g[:, j:] * weight[j], (0, 0, 0, j))
-                taps = [(g * x).sum((0, 1))] + [(g[:, j:] * x[:, :-j]).sum((0, 1)) for j in reach]
-                taps += [torch.zeros_like(weight[0])] * (KERNEL - len(taps))
-                return gx, torch.stack(taps)
         gx = gw = None
         if ctx.needs_input_grad[0]:
             gx = g * (weight[0] + 1)
             for j in reach:
-                gx[:, :-j].addcmul_(g[:, j:], weight[j])
+                if torch.is_grad_enabled():  # create_graph: a second derivative is wanted, nothing may change in place
+                    gx = gx + nn.functional.pad(g[:, j:] * weight[j], (0, 0, 0, j))
+                else:
+                    gx[:, :-j].addcmul_(g[:, j:], weight[j])
         if ctx.needs_input_grad[1]:
-            gw = torch.zeros_like(weight)
-            torch.sum(g * x, (0, 1), out=gw[0])
-            for j in reach:
-                torch.sum(g[:, j:] * x[:, :-j], (0, 1), out=gw[j])
+            taps = [(g * x).sum((0, 1))] + [(g[:, j:] * x[:, :-j]).sum((0, 1)) for j in reach]
+            gw = torch.stack(taps + [torch.zeros_like(taps[0])] * (KERNEL - len(taps)))
         return gx, gw

@@ -94,13 +94,14 @@ class Decoder:
         length  positions, T at most (only learned positions are bound to it)
         start   the id that begins a document: what follows one sees nothing before it. None: a row is one document
         """
-        model = Transformer(self, vocab, length, start, streams)
+        with scoped(streams):
+            model = Transformer(self, vocab, length, start, streams)
         initialise(model, streams)
         return model
 
     def count(self, vocab: int, length: int = 0) -> int:
         """Number of parameters; nothing is allocated. `length` matters to learned positions only."""
-        with torch.device("meta"):
+        with torch.device("meta"), scoped(Streams(0)):
             return sum(p.numel() for p in Transformer(self, vocab, length, None, Streams(0)).parameters())
 
 
