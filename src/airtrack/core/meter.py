@@ -72,7 +72,7 @@ class Meter:
         self._next = 0  # index into the schedule
         self._before = 0.0  # seconds spent before the last resume
         self._started = self._saved = time.perf_counter()
-        self._first: tuple[float, float] | None = None  # (clock, spent) at the first charge: where the rate starts
+        self._first: tuple[float, float] | None = None  # (clock, spent) after the first work: where the rate starts
         self._resumed = self._load()
 
     @property
@@ -82,7 +82,7 @@ class Meter:
 
     @property
     def rate(self) -> float:
-        """Seconds per unit of work, from the first charge on: set-up and compilation are not in it."""
+        """Seconds per unit of work after the first: set-up and compilation are not in it."""
         if self._first is None or self.spent <= self._first[1]:
             return float("nan")
         return (self.seconds - self._first[0]) / (self.spent - self._first[1])
@@ -95,8 +95,8 @@ class Meter:
         """Count `work`; raises `BudgetSpent`, with nothing counted, if it does not fit."""
         if not self.live(work):
             raise BudgetSpent
-        if self._first is None:
-            self._first = (self.seconds, self.spent + work)
+        if self.spent > 0 and self._first is None:  # work is charged before it is done: the first is over now
+            self._first = (self.seconds, self.spent)
         self.spent += work
 
     def grant(self, work: int) -> int:

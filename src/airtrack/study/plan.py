@@ -15,7 +15,7 @@ from airtrack.study.runner import Pool
 from airtrack.study.spec import TUNE_SEEDS, Study, settings
 from airtrack.study.trial import Trial
 
-PILOT = 0.02  # share of the budget that a pilot runs, if that is five steps
+PILOT = 0.04  # share of the budget that a pilot runs, if that is five steps
 
 
 @dataclass(frozen=True)
