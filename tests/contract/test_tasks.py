@@ -90,7 +90,6 @@ def junk(problem):
         -1e30,
         float("nan"),
         [[1], [2, 3]],
-        Metric,
     )
     shapes = {np.shape(t) for t in problem.judge.truth.values()} | {(), (1,), (3,), (0,), (2, 2), (1, 2, 3), (4, 0)}
     for shape in sorted(shapes, key=str):
