@@ -55,7 +55,8 @@ class Oja:
             samples = given.draw(self.batch)  # [≤ batch, d]
             energy += float((samples * samples).sum())
             eta = self.rate(t, energy / (t + len(samples)), given.d, given.k)
-            moved = basis + eta * (samples.T @ (samples @ basis))
+            with np.errstate(over="ignore", invalid="ignore"):
+                moved = basis + eta * (samples.T @ (samples @ basis))
             if not np.isfinite(moved).all():
                 raise Diverged(f"oja left the finite numbers after {t} samples, with a step of {eta:.3g}")
             basis = np.linalg.qr(moved)[0]
