@@ -55,36 +55,40 @@ class TorchLanguageModel:
         Logits are the module's own precision, the log-softmax is float64. Rows are evaluated a chunk at a time.
         Raises `Junk` where a logit is not finite.
         """
-        ids = np.asarray(ids)
+        ids = np.asarray(ids, np.int64)
         n, T = ids.shape
-        device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
+        height = max(1, CHUNK // max(T, 1))
+        rows, columns = (np.asarray(a, np.int64) for a in at) if at else (np.arange(n), np.zeros(n, np.int64))
+        order = np.argsort(rows, kind="stable")
+        cuts = np.searchsorted(rows[order], range(0, max(n, 1) + height, height))  # where the chunks begin
         was_training, _ = self.module.training, self.module.eval()
         try:
             parts: list[Floats] = []
-            chosen: list[Ints] = []
-            height = max(1, CHUNK // max(T, 1))
-            for top in range(0, n, height):
-                rows = torch.from_numpy(ids[top : top + height].astype(np.int64)).to(device)
-                if at is None:
-                    parts.append(_log_softmax(self.module(rows)))
-                    continue
-                here = np.flatnonzero((at[0] >= top) & (at[0] < top + height))
-                if len(here):
-                    place = tuple(torch.from_numpy(np.asarray(a)[here].astype(np.int64)).to(device) for a in at)
-                    place = (place[0] - top, place[1])
-                    logits = self.module(rows, place) if takes(self.module.forward, "at") else self.module(rows)[place]
-                    parts.append(_log_softmax(logits))
-                    chosen.append(here)
+            for top, first, last in zip(range(0, max(n, 1), height), cuts, cuts[1:]):
+                here = order[first:last]
+                if len(here) or not parts:  # one chunk at least: it tells V
+                    place = (rows[here] - top, columns[here]) if at else None
+                    parts.append(self._chunk(ids[top : top + height], place))
         finally:
             self.module.train(was_training)
-        if not parts:
-            raise ValueError("no positions are asked for")
         result = np.concatenate(parts)
-        if at is not None:
-            ordered = np.empty_like(result)
-            ordered[np.concatenate(chosen)] = result
-            return ordered
-        return result
+        if at is None:
+            return result
+        ordered = np.empty_like(result)
+        ordered[order] = result
+        return ordered
+
+    def _chunk(self, ids: Ints, at: tuple[Ints, Ints] | None) -> Floats:
+        device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
+        rows = torch.from_numpy(ids).to(device)
+        if at is None:
+            logits = self.module(rows)
+        else:
+            place = (torch.from_numpy(at[0]).to(device), torch.from_numpy(at[1]).to(device))
+            logits = self.module(rows, place) if takes(self.module.forward, "at") else self.module(rows)[place]
+        if not bool(torch.isfinite(logits).all()):
+            raise Junk("the model's scores are not finite")
+        return logits.double().log_softmax(-1).cpu().numpy()
 
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
         """Parameters and buffers by name, as arrays that no later training changes."""
@@ -120,9 +124,3 @@ class TorchLanguageModel:
         module = net.build(origin["vocab"], Streams(0), length=origin["length"], start=origin["start"])
         module.load_state_dict(load_file(Path(folder) / "model.safetensors"))
         return cls(module, origin, facts)
-
-
-def _log_softmax(logits: torch.Tensor) -> Floats:
-    if not bool(torch.isfinite(logits).all()):
-        raise Junk("the model's scores are not finite")
-    return logits.double().log_softmax(-1).cpu().numpy()
