@@ -115,10 +115,15 @@ def claims(names: list[str], ledger: Ledger, *, console: Console, workers: int |
 
 
 def standing(claim: Any, result: Result) -> str:
-    """What became of a claim: "not run", "unfinished", "holds", "fails" or "open"."""
+    """What became of a claim: "not run", "unfinished", "holds" (every outcome is one that it expects), "fails" (one is
+    decided against it) or "open"."""
     if result.phase != "done":
         return "unfinished" if result.readouts and any(result.readouts.values()) or result.tunings else "not run"
-    return claim.decide(result.verdicts)
+    expected = [(v.outcome, claim.expects[v.names]) for v in result.verdicts if v.names in claim.expects]
+    if all(outcome in right for outcome, right in expected):
+        return "holds"
+    decided = any(o not in (*right, "no verdict yet", "not comparable") for o, right in expected)
+    return "fails" if decided else "open"
 
 
 def claims_table(rows: list[dict[str, Any]]) -> Table:
