@@ -112,9 +112,10 @@ class Study:
             if reason := misfit(self.task, recipe):
                 raise SpecError(reason, f"arms.{name}")
             counts[name] = len(_at(f"arms.{name}", lambda r=recipe: settings(r)))
-        if len(set(counts.values())) > 1:
-            sizes = ", ".join(f"{name} {n}" for name, n in counts.items())
-            raise SpecError(f"arms are tuned over different numbers of settings ({sizes}); give every arm the same number", "arms")
+        for a, b in self.pairs:
+            if counts[a] != counts[b]:
+                fact = f"{a} is tuned over {counts[a]} settings and {b}, which it is compared with, over {counts[b]}"
+                raise SpecError(f"{fact}; give both the same number", "arms")
 
     def least_budget(self) -> float:
         """Work of one step of the costliest arm; refuses a budget below it. Poses the problem once."""
