@@ -47,7 +47,7 @@ def page(result: Result, *, command: str = "", contradictions: Sequence[str] = (
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    figure = {name: {"svg": Markup(svg(d, name)), "caption": d.caption} for name, d in drawn.items()}  # noqa: S704
+    figure = {name: {"svg": Markup(svg(d, name)), "caption": d.caption} for name, d in drawn.items()}
     return environment.get_template("page.html.j2").render(
         study=study,
         question=study.question or f"Which arm is better on {to_spec(study.task)['name']}?",

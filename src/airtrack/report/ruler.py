@@ -76,6 +76,11 @@ class Ruler:
             step = max(1, math.ceil((last - first + 1) / most))
             exponents = range(first + (-first) % step, last + 1, step)
             return [float(e) for e in exponents], [number(10.0**e) if -2 < e < 4 else power(e) for e in exponents]
+        if self.scale == "log" and high - low >= 0.5:
+            decades = range(math.floor(low), math.ceil(high))
+            marks = [m * 10.0**e for e in decades for m in ((1, 2, 5) if high - low < 1.2 else (1, 3))]
+            kept = [v for v in marks if low <= math.log10(v) <= high]
+            return [math.log10(v) for v in kept], [number(v) for v in kept]
         if self.scale == "logit" and high - low >= 2:
             places = dict(zip(_ROUND, self.place(_ROUND)))
             kept: list[float] = []

@@ -62,7 +62,7 @@ class Drawn:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw in the report's style whatever the user's own settings are; a name in a script without glyphs is no warning."""
+    """Draw in the report's style, whatever the user's settings; a name without glyphs in the font is no warning."""
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
@@ -104,6 +104,7 @@ def svg(drawn: Drawn, name: str) -> str:
     text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.S)
     width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)[0]
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {width} {height}"'
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    head = f'<svg {names} viewBox="0 0 {width} {height}"'
     label = html.escape(drawn.alt, quote=True)
     return re.sub(r"<svg[^>]*>", lambda m: f'{head} role="img" aria-label="{label}">', text, count=1)

@@ -1,4 +1,4 @@
-"""A result as the report sees it: readings by arm and seed, what is compared, and the ruler that it is measured with."""
+"""A result as the report sees it: readings by arm and seed, what is compared, and the ruler that measures it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BADGES = {
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm's confirmation readings: seed → value; NaN where it diverged. `censored`: it never reached the threshold."""
+    """One arm's confirmation readings: seed → value, NaN where it diverged; `censored` seeds never got there."""
 
     name: str
     colour: str
