@@ -91,6 +91,15 @@ def test_luck_depends_on_the_episode_and_the_step_alone():
     assert told[0] == told[1]
 
 
+def test_luck_never_comes_back():
+    given = RandomMdp(kind="random").pose(STREAMS).given
+    told = [(given.reset(), *(given.step(0) for _ in range(10))) for _ in range(5000)]
+    blocks = [told[i : i + 100] for i in range(0, 5000, 100)]
+    assert all(a != b for i, a in enumerate(blocks) for b in blocks[:i])
+    at = {tuple(block) for start in range(1024) for block in [told[start : start + 20]]}
+    assert not at & {tuple(told[start : start + 20]) for start in range(1024, 4900)}
+
+
 def test_the_chain_pays_at_its_far_end():
     task = RandomMdp()
     moves, rewards = task.draw(STREAMS / "model")
