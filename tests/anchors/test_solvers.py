@@ -5,6 +5,7 @@ import pytest
 
 from airtrack.core.meter import Meter
 from airtrack.core.streams import Streams
+from airtrack.solvers.eps_greedy import EpsGreedy
 from airtrack.solvers.katyusha import Katyusha
 from airtrack.solvers.oja import Oja
 from airtrack.solvers.svrg import Svrg
@@ -102,6 +103,13 @@ def test_the_proved_bonus_is_linear_at_this_budget(episodes):
     theory = episodes(UcbQ(params="theory"))
     assert theory["growth"] > 0.9
     assert theory["regret"] > 5 * episodes(UcbQ())["regret"]
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 0.3])
+def test_epsilon_greedy_takes_the_bait(episodes, epsilon):
+    readings = episodes(EpsGreedy(epsilon=epsilon))
+    assert readings["growth"] > 0.95
+    assert readings["regret"] > 5 * episodes(UcbQ())["regret"]
 
 
 def test_a_fifth_of_the_practical_bonus_does_as_well_as_was_measured(episodes):

@@ -10,7 +10,7 @@ from numba import njit
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
-from airtrack.core.part import part
+from airtrack.core.part import SpecError, part
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
 
@@ -48,7 +48,7 @@ class Svrg:
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         if given.loss != "logistic":
-            raise ValueError(f"svrg knows the logistic loss, not {given.loss!r}")
+            raise SpecError(f"svrg knows the logistic loss, not {given.loss!r}; take a task that has it")
         indices = streams / "indices"
         theory = self.params == "theory"
         eta = self.step / (given.smoothness.max() * (7 if theory else 1))

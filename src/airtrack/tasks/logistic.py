@@ -10,7 +10,7 @@ from annotated_types import Ge
 
 from airtrack.core.answers import array
 from airtrack.core.given import FiniteSum, Floats
-from airtrack.core.part import part
+from airtrack.core.part import SpecError, part
 from airtrack.core.problem import Judge, Metric, Problem
 from airtrack.core.streams import Streams
 
@@ -97,7 +97,7 @@ def bundled(name: str) -> tuple[Floats, Floats]:
     try:
         from sklearn import datasets
     except ImportError:
-        raise ValueError(f"data: {name} comes with scikit-learn, which is missing; pip install scikit-learn") from None
+        raise SpecError(f"{name} comes with scikit-learn, which is missing; pip install scikit-learn", "data") from None
     if name == "digits":
         rows, digits = datasets.load_digits(return_X_y=True)
         labels = digits % 2

@@ -6,6 +6,7 @@ import pytest
 from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError
 from airtrack.core.streams import Streams
+from airtrack.solvers.eps_greedy import EpsGreedy
 from airtrack.solvers.ucb_q import UcbQ
 from airtrack.solvers.uniform import Uniform
 from airtrack.tasks.random_mdp import RandomMdp
@@ -52,12 +53,23 @@ def test_equals_the_algorithm_by_the_letter(params, c):
 
 
 def test_an_episode_is_one_unit():
-    for solver in (UcbQ(), Uniform()):
+    for solver in (UcbQ(), EpsGreedy(), Uniform()):
         _, meter, given, _ = run(solver, RandomMdp(states=3, horizon=4), 100)
         assert meter.spent == 100
         visits = given.state()["log"]["visits"]
         assert visits.shape == (400,)
         assert (visits >= 0).all()
+
+
+def test_epsilon_greedy_is_greedy_but_for_epsilon():
+    task = RandomMdp(kind="random", states=3, actions=4, horizon=4)
+    _, _, given, _ = run(EpsGreedy(epsilon=1.0), task, 3000)
+    assert ((np.bincount(given.state()["log"]["visits"] % 4) - 3000) ** 2 / 3000).sum() < 21.1  # χ²₃, as below
+    answer, _, given, judge = run(EpsGreedy(epsilon=0.2), task, 6000)
+    late = given.state()["log"]["visits"].reshape(-1, 4)[-500:]
+    best = answer.argmax(-1)[np.arange(4), late // 4]
+    assert (late % 4 != best).mean() == pytest.approx(0.2 * 3 / 4, abs=0.04)
+    assert judge(answer)["policy_gap"] < 0.05
 
 
 def test_uniform_is_uniform():

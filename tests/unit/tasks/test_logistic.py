@@ -1,5 +1,6 @@
 """Logistic against scipy, and the reading of the gap against exact arithmetic."""
 
+import sys
 from decimal import Decimal, getcontext
 
 import numpy as np
@@ -106,6 +107,12 @@ def test_bundled_data_are_the_same_for_every_seed():
     first, second = (Logistic(data="digits", kappa=1e4).pose(Streams(s)).judge.truth["optimum"] for s in (0, 1))
     assert first.tobytes() == second.tobytes()
     assert first.shape == (61,)
+
+
+def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(SpecError, match=r"data: digits comes with scikit-learn, .* pip install scikit-learn"):
+        Logistic(data="digits").pose(STREAMS)
 
 
 @pytest.mark.parametrize(
