@@ -20,9 +20,9 @@ from airtrack.study.tune import Response, Tuning
 
 Array = np.ndarray[Any, Any]
 OPTIMUM = {
-    "interior": "best inside its grid",
-    "flat": "flat within its noise",
-    "edge": "best at the edge of its grid",
+    "interior": "the best lies inside the grid",
+    "flat": "no setting stands out of the noise",
+    "edge": "the best is the last of the grid",
     "untuned": "not tuned",
 }
 
@@ -89,20 +89,16 @@ def response(view: View, tuning: Tuning, limits: tuple[float, float]) -> Drawn:
     figure, axes = canvas(2.5)
     low, high = limits
     worst = high if ruler.better == "low" else low
+    labels: list[tuple[float, float, str]] = []
     for k, group in enumerate(_groups(tuning, path, others)):
-        xs = np.array([spots[r.choice[path]] for r in group])
-        centres = np.array([_mean(ruler, r.readings) for r in group])
-        axes.plot(xs, centres, color=colour, linewidth=1.4, linestyle=["-", "--", ":", "-."][k % 4], zorder=2)
+        xs = [spots[r.choice[path]] for r in group]
+        ys = [_mean(ruler, r.readings) for r in group]
+        axes.plot(xs, ys, color=colour, linewidth=1.4, linestyle=["-", "--", ":", "-."][k % 4], zorder=2)
         for x, r in zip(xs, group):
-            for value, y in zip(r.readings, ruler.place(r.readings)):
-                lost = not math.isfinite(value)
-                look = {"markeredgewidth": 1.4} if lost else {"markerfacecolor": "white", "markeredgewidth": 1.0}
-                axes.plot(
-                    [x], [worst if lost else y], "x" if lost else "o", color=colour, markersize=4.5, zorder=3, **look
-                )
-        if len(others) == 1 and len(group) > 1 and math.isfinite(centres[-1]):
-            text = f"{others[0].rpartition('.')[2]} {number(group[0].choice[others[0]])}"
-            axes.annotate(text, (xs[-1], centres[-1]), (3, 0), textcoords="offset points", fontsize=7, va="center")
+            _seeds(axes, x, ruler.place(r.readings), worst, colour)
+        if len(others) == 1 and math.isfinite(ys[-1]):
+            labels.append((ys[-1], xs[-1], number(group[0].choice[others[0]])))
+    _name_lines(axes, labels, others, 0.05 * (high - low))
     left, right = across.limits(np.array(list(spots.values())), 0.1) if numeric else (-0.5, len(values) - 0.5)
     added = _added(view, tuning, path)
     _shade(axes, spots, values, added, (left, right))
@@ -135,6 +131,31 @@ def response_limits(view: View) -> tuple[float, float]:
     """One vertical axis for the tuning of all arms, so that they can be compared by eye."""
     found = [view.ruler.place(r.readings) for t in view.result.tunings.values() for r in t.responses]
     return view.ruler.limits(np.concatenate(found)) if found else (0.0, 1.0)
+
+
+def _seeds(axes: Any, x: float, ys: Array, worst: float, colour: str) -> None:
+    """A ring for each seed of a setting; a cross at the bad end of the axis where it diverged."""
+    for y in ys:
+        if math.isfinite(y):
+            axes.plot(
+                [x], [y], "o", color=colour, markersize=4.5, markerfacecolor="white", markeredgewidth=1.0, zorder=3
+            )
+        else:
+            axes.plot([x], [worst], "x", color=colour, markersize=5, markeredgewidth=1.4, zorder=3, clip_on=False)
+
+
+def _name_lines(axes: Any, labels: list[tuple[float, float, str]], others: list[str], apart: float) -> None:
+    """The value of the second field at the end of its line; lines that end together share a label."""
+    groups: list[list[tuple[float, float, str]]] = []
+    for label in sorted(labels):
+        if groups and label[0] - groups[-1][-1][0] < apart:
+            groups[-1].append(label)
+        else:
+            groups.append([label])
+    for group in groups:
+        text = f"{others[0].rpartition('.')[2]} " + ", ".join(t for _, _, t in group)
+        place = {"textcoords": "offset points", "fontsize": 7, "va": "center"}
+        axes.annotate(text, (max(x for _, x, _ in group), group[0][0]), (5, 0), **place)
 
 
 def _lines(arm: Arm, name: str) -> list[tuple[Array, Array]]:

@@ -10,6 +10,8 @@ from airtrack.report.view import View, view
 from airtrack.study.result import Result
 from airtrack.study.statement import Verdict
 
+BACK = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.8}  # of a label that crosses a line
+
 
 def draw(result: Result) -> dict[str, Drawn]:
     """Every figure that the readings allow; see `airtrack.report.figures` for the names."""
@@ -29,7 +31,7 @@ def draw(result: Result) -> dict[str, Drawn]:
 
 def overview(seen: View) -> Drawn | None:
     """The estimates of several comparisons under one another; None where they are not of one kind."""
-    known = [v for v in seen.result.verdicts if v.effect is not None and any(e is not None for e in v.effect_interval)]
+    known = [v for v in seen.result.verdicts if any(e is not None for e in v.effect_interval)]
     if len(known) < 2 or len({v.effect_kind for v in known}) > 1:
         return None
     log = known[0].effect_kind == "ratio"
@@ -48,8 +50,10 @@ def overview(seen: View) -> Drawn | None:
     for row, v in enumerate(known):
         low, high = (None if e is None or (log and e <= 0) else float(ruler.place([e])[0]) for e in v.effect_interval)
         colour = seen.arms[v.names[0]].colour
-        pairs.interval(axes, float(ruler.place([v.effect or none])[0]), (low, high), span, row, colour)
-        axes.text(0, row - 0.3, _row(v), transform=axes.get_yaxis_transform(), fontsize=8, va="bottom")
+        pairs.interval(
+            axes, None if v.effect is None else float(ruler.place([v.effect])[0]), (low, high), span, row, colour
+        )
+        axes.text(0, row - 0.3, _row(v), transform=axes.get_yaxis_transform(), fontsize=8, va="bottom", bbox=dict(BACK))
     measured(axes, "x", ruler, span)
     axes.set_ylim(len(known) - 0.55, -0.85)
     axes.set_yticks([])

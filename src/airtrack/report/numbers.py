@@ -7,6 +7,7 @@ from typing import Any
 
 _SUPER = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NONE = "–"
+_THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def power(exponent: int) -> str:
@@ -18,9 +19,11 @@ def power(exponent: int) -> str:
 
 
 def number(x: Any, digits: int = 3) -> str:
-    """
-    >>> number(0.00000213), number(30000), number(0.25), number(None), number(1234567.0), number(True)
-    ('2.13 × 10⁻⁶', '30 000', '0.25', '–', '1 234 567', 'True')
+    r"""
+    >>> number(0.00000213), number(1500), number(0.25), number(None), number(True), number(float("nan"))
+    ('2.13 × 10⁻⁶', '1500', '0.25', '–', 'True', 'failed')
+    >>> number(30000), number(1234567.0)
+    ('30\u202f000', '1\u202f234\u202f567')
     """
     if x is None:
         return _NONE
@@ -109,4 +112,4 @@ def count(n: int, noun: str) -> str:
 
 
 def _grouped(n: int) -> str:
-    return (f"{n:,}" if abs(n) >= 10_000 else str(n)).replace(",", " ").replace("-", "−")
+    return (f"{n:,}" if abs(n) >= 10_000 else str(n)).replace(",", _THIN).replace("-", "−")

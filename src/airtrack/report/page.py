@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,7 +33,8 @@ def write(result: Result, path: Path, *, command: str, contradictions: Sequence[
         temporary.write_text(text, "utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise SpecError(f"cannot write the report {path}: {error.strerror}; give another place with --output") from None
     return path
 
@@ -50,7 +52,7 @@ def page(result: Result, *, command: str = "", contradictions: Sequence[str] = (
     figure = {name: {"svg": Markup(svg(d, name)), "caption": d.caption} for name, d in drawn.items()}
     return environment.get_template("page.html.j2").render(
         study=study,
-        question=study.question or f"Which arm is better on {to_spec(study.task)['name']}?",
+        question=study.question or f"Which arm is better on {plain_name(to_spec(study.task)['name'])}?",
         done=result.phase == "done",
         unfinished=unfinished(result),
         answers=[
@@ -101,8 +103,17 @@ def what_was_done(result: Result, seen: View) -> str:
     parts.append(f"{number(study.budget)} {study.task.unit} a trial{until}")
     spec = {k: v for k, v in to_spec(study.task).items() if v is not None}
     fields = ", ".join(f"{k} = {number(v)}" for k, v in spec.items() if k != "name")
-    parts.append(f"task {spec['name']}" + (f" ({fields})" if fields else ""))
+    parts.append(f"task {plain_name(spec['name'])}" + (f" ({fields})" if fields else ""))
     return "; ".join(parts) + "."
+
+
+def plain_name(name: str) -> str:
+    """A part's name without the file that it comes from.
+
+    >>> plain_name("folder/block.py:Block"), plain_name("depo")
+    ('Block', 'depo')
+    """
+    return name.rpartition(":")[2]
 
 
 def _pairing(result: Result, p: Any, figure: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,8 +87,8 @@ def differences(view: View, pairing: Pairing) -> Drawn:
     reach = 0.09 * (high - low)
     lost_a, lost_b = bool((at == -math.inf).any()), bool((at == math.inf).any())
     span = (low - reach * lost_a, high + reach * lost_b)
-    summary = estimate is not None and n > 1
-    figure, axes = canvas(min(4.6, max(2.4, 1.25 + (0.17 if n <= 20 else 0.085) * (n + 2 * summary))))
+    summary = n > 1 and any(e is not None for e in (estimate, *ends))
+    figure, axes = canvas(min(4.6, max(3.0, 1.25 + (0.17 if n <= 20 else 0.085) * (n + 2 * summary))))
     if band:
         axes.axvspan(max(-band, span[0]), min(band, span[1]), color="#eef0f2", linewidth=0, zorder=0)
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
@@ -103,14 +103,18 @@ def differences(view: View, pairing: Pairing) -> Drawn:
     bottom = n - 0.4
     if summary:
         bottom = n + 1.4
-        interval(axes, estimate or 0.0, ends, span, n + 0.6, INK)
+        interval(axes, estimate, ends, span, n + 0.6, INK)
         axes.axhline(n - 0.25, color=FAINT, linewidth=0.7)
     measured(axes, "x", ruler, span)
     axes.set_ylim(bottom, -0.9)
     every = 1 if n <= 20 else 5
     rows = [i for i in range(n) if i % every == 0]
     labels = [f"seed {pairing.seeds[i]}" if i == 0 else str(pairing.seeds[i]) for i in rows]
-    extra = ([n + 0.6], [_centre_word(pairing)]) if summary else ([], [])
+    extra = (
+        ([n + 0.6], ["share" if by_success else "mean" if v and v.method == "paired t" else "centre"])
+        if summary
+        else ([], [])
+    )
     axes.set_yticks([*rows, *extra[0]], [*labels, *extra[1]])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -123,7 +127,8 @@ def differences(view: View, pairing: Pairing) -> Drawn:
 
 
 def axis_label(ruler: Ruler) -> str:
-    return f"{shortened(ruler.label, 30)} ({'lower' if ruler.better == 'low' else 'higher'} is better)"
+    label, direction = shortened(ruler.label, 34), f"({'lower' if ruler.better == 'low' else 'higher'} is better)"
+    return f"{label}{' ' if len(label) <= 16 else chr(10)}{direction}"
 
 
 def _column(ruler: Ruler, arm: Arm, seeds: tuple[int, ...]) -> Array:
@@ -168,7 +173,7 @@ def _centres(axes: Axes, pairing: Pairing, left: Array, right: Array) -> None:
 
 def _centre_word(pairing: Pairing) -> str:
     v = pairing.verdict
-    return {"ranks": "median", "success probability": "share"}.get(v.method if v else "", "mean")
+    return "median" if v is not None and v.method == "ranks" else "mean"
 
 
 def _successes(view: View, pairing: Pairing) -> Array:
@@ -187,11 +192,11 @@ def _successes(view: View, pairing: Pairing) -> Array:
 def _estimate(pairing: Pairing, log: bool) -> tuple[float | None, tuple[float | None, float | None]]:
     """The verdict's effect and the ends of its interval, as positions on the axis."""
     v = pairing.verdict
-    if v is None or v.effect is None:
+    if v is None:
         return None, (None, None)
     put = (lambda x: math.log10(x) if x and x > 0 else None) if log else (lambda x: x)
     low, high = (None if x is None else put(x) for x in v.effect_interval)
-    return put(v.effect), (low, high)
+    return None if v.effect is None else put(v.effect), (low, high)
 
 
 def _band(pairing: Pairing, log: bool, by_success: bool) -> float | None:
@@ -202,7 +207,12 @@ def _band(pairing: Pairing, log: bool, by_success: bool) -> float | None:
 
 
 def interval(
-    axes: Axes, centre: float, ends: tuple[float | None, float | None], span: tuple[float, float], y: float, colour: str
+    axes: Axes,
+    centre: float | None,
+    ends: tuple[float | None, float | None],
+    span: tuple[float, float],
+    y: float,
+    colour: str,
 ) -> None:
     """A diamond with its interval; an unbounded end is an arrow that leaves the picture."""
     low, high = (edge if end is None else end for end, edge in zip(ends, span))
@@ -210,7 +220,10 @@ def interval(
     for end, edge, marker in ((ends[0], span[0], "<"), (ends[1], span[1], ">")):
         where, shape = (edge, marker) if end is None else (end, "|")
         axes.plot([where], [y], shape, color=colour, markersize=6, markeredgewidth=1.4, zorder=3, clip_on=False)
-    axes.plot([centre], [y], "D", color=colour, markersize=6, markeredgecolor="white", markeredgewidth=0.6, zorder=4)
+    if centre is not None:
+        axes.plot(
+            [centre], [y], "D", color=colour, markersize=6, markeredgecolor="white", markeredgewidth=0.6, zorder=4
+        )
 
 
 def _difference_label(view: View, by_success: bool, log: bool) -> str:
@@ -224,7 +237,10 @@ def _caption(pairing: Pairing, band: float | None, lost: bool, by_success: bool,
     v, a, b = pairing.verdict, pairing.a.name, pairing.b.name
     parts = [f"The advantage of {a} over {b} on each seed."]
     if v is not None and summary:
-        parts.append(f"Diamond: {_centre_word(pairing)} with its {percent(v.alpha)} interval.")
+        named = {"ranks": "Hodges–Lehmann estimate", "success probability": "difference of the shares"}.get(
+            v.method, "mean"
+        )
+        parts.append(f"Diamond: {named} with its {percent(v.alpha)} interval.")
         if v.scale == "logit" and not by_success:
             parts.append("The tests compare log-odds.")
     if band and v is not None:

@@ -49,7 +49,10 @@ def effect(v: Verdict) -> str:
     """The effect and its interval in words as short as a table needs."""
     if v.effect is None and v.effect_interval == (None, None):
         return NONE
-    return {"ratio": "× "}.get(v.effect_kind, "") + with_interval(v.effect, *v.effect_interval)
+    times, (low, high) = {"ratio": "× "}.get(v.effect_kind, ""), v.effect_interval
+    if v.effect is None:  # half of the seeds failed in one arm: the estimate itself is out of bounds
+        return f"at least {times}{number(low)}" if high is None else f"at most {times}{number(high)}"
+    return times + with_interval(v.effect, low, high)
 
 
 def _outcome(v: Verdict) -> str:

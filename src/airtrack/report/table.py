@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -28,7 +29,7 @@ def terminal(result: Result) -> Group:
     if result.phase != "done":
         return Group(Text(unfinished(result), style="bold yellow"))
     sentences = [Text(str(v), style="bold") for v in result.verdicts]
-    table = Table(pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("comparison", "outcome", "effect", "p", "seeds"):
         table.add_column(column, justify="right" if column in ("p", "seeds") else "left", overflow="fold")
     if result.verdicts:
@@ -36,7 +37,13 @@ def terminal(result: Result) -> Group:
     if any(v.p_adjusted is not None for v in result.verdicts):
         table.columns[3].header = "p (Holm)"
     for v in result.verdicts:
-        cells = (f"{v.names[0]} against {v.names[1]}", outcome(v), effect(v), p_value(claimed_p(v)), str(v.n or "–"))
+        cells = (
+            f"{v.names[0]} against {v.names[1]}",
+            outcome(v),
+            effect(v).replace("−", "-"),
+            p_value(claimed_p(v)),
+            str(v.n or "–"),
+        )
         table.add_row(*(Text(c, style=STYLES.get(v.outcome, "") if i == 1 else "") for i, c in enumerate(cells)))
     return Group(*sentences, table)
 
