@@ -64,8 +64,9 @@ class Katyusha:
         epoch, y, z, snapshot = state["epoch"], state["y"].copy(), state["z"].copy(), state["snapshot"].copy()
         while meter.live(given.n + 1):
             full, scalars = given.gradient(snapshot)
-            rows, labels, count = given.components(steps)
-            order = indices.rng(epoch).integers(0, given.n, steps)[:count]
+            last = not meter.live(steps + given.n + 1)  # no further epoch fits after this one: it takes what is left
+            rows, labels, count = given.components(steps + given.n if last else steps)
+            order = indices.rng(epoch).integers(0, given.n, count)
             average = _epoch(y, z, snapshot, full, scalars, rows, labels, order, tau, alpha, given.l2)
             snapshot = average if theory else y.copy()
             if not np.isfinite(snapshot).all():

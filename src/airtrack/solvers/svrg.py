@@ -56,8 +56,9 @@ class Svrg:
         epoch, x, snapshot = state["epoch"], state["x"].copy(), state["snapshot"].copy()
         while meter.live(given.n + 1):
             full, scalars = given.gradient(snapshot)
-            rows, labels, count = given.components(2 * given.n)
-            order = indices.rng(epoch).integers(0, given.n, 2 * given.n)[:count]
+            last = not meter.live(3 * given.n + 1)  # no further epoch fits after this one: it takes what is left
+            rows, labels, count = given.components((3 if last else 2) * given.n)
+            order = indices.rng(epoch).integers(0, given.n, count)
             average = _epoch(x, full, scalars, rows, labels, order, eta, given.l2)
             snapshot = average if theory else x.copy()
             if not np.isfinite(snapshot).all():
