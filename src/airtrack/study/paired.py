@@ -7,6 +7,7 @@ scipy is imported when a function first needs a t distribution, never at import.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, cast
@@ -97,8 +98,7 @@ def skew_p(d: npt.ArrayLike) -> Array:
 def _signs(n: int) -> Array:
     """Sign vectors, shape [vectors, n]; the first is the identity."""
     if n <= ENUMERATED:
-        bits: npt.NDArray[np.int64] = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-        return 1.0 - 2.0 * bits
+        return np.array(list(itertools.product((1.0, -1.0), repeat=n)))
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(b"sign-flip", "big")))
     signs = rng.choice(np.array([-1.0, 1.0]), size=(DRAWS, n))
     signs[0] = 1.0
@@ -246,15 +246,15 @@ def t_power(effect: float, n: int, alpha: float) -> float:
 
 
 def seeds_for_power(effect: float, alpha: float, power: float = 0.8, most: int = 100_000) -> int | None:
-    """The fewest seeds with which the t test has `power` and the sign-flip test can reject; None above `most`.
+    """The fewest seeds with which a verdict has `power`; None above `most`. `effect` in sd of the differences.
 
-    >>> seeds_for_power(1.0, 0.05), seeds_for_power(0.3, 0.05)
-    (10, 90)
+    That is what the t test needs, by the noncentral t distribution, and two more: what its skewness correction and
+    the sign-flip test cost (simulation, effects of 0.5 to 3 sd; docs/statistics.md).
+
+    >>> seeds_for_power(1.0, 0.05), seeds_for_power(0.3, 0.05), seeds_for_power(10.0, 0.05)
+    (12, 92, 6)
     """
-    low = least_seeds(alpha)
-    if t_power(effect, low, alpha) >= power:
-        return low
-    high = low
+    low = high = 2
     while t_power(effect, high, alpha) < power:
         if high >= most:
             return None
@@ -262,7 +262,7 @@ def seeds_for_power(effect: float, alpha: float, power: float = 0.8, most: int =
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if t_power(effect, middle, alpha) >= power else (middle, high)
-    return high
+    return max(least_seeds(alpha), high + 2)
 
 
 def holm_adjust(p: Sequence[float]) -> list[float]:
