@@ -11,9 +11,8 @@ from matplotlib.lines import Line2D
 
 from airtrack.core.part import to_spec
 from airtrack.report.numbers import count, number, shortened
-from airtrack.report.pairs import axis_label
 from airtrack.report.ruler import Ruler
-from airtrack.report.style import INK, SOFT, Drawn, canvas, grid, measured
+from airtrack.report.style import INK, SOFT, Drawn, axis_label, canvas, grid, measured
 from airtrack.report.view import Arm, View, colour_of
 from airtrack.study.spec import axes as grids_of
 from airtrack.study.tune import Response, Tuning

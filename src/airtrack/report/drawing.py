@@ -5,7 +5,7 @@ from __future__ import annotations
 from airtrack.report import curves, pairs
 from airtrack.report.numbers import count, percent, shortened, with_interval
 from airtrack.report.ruler import Ruler
-from airtrack.report.style import INK, Drawn, canvas, grid, measured, styled
+from airtrack.report.style import INK, Drawn, canvas, grid, interval, measured, styled
 from airtrack.report.view import View, view
 from airtrack.study.result import Result
 from airtrack.study.statement import Verdict
@@ -50,9 +50,7 @@ def overview(seen: View) -> Drawn | None:
     for row, v in enumerate(known):
         low, high = (None if e is None or (log and e <= 0) else float(ruler.place([e])[0]) for e in v.effect_interval)
         colour = seen.arms[v.names[0]].colour
-        pairs.interval(
-            axes, None if v.effect is None else float(ruler.place([v.effect])[0]), (low, high), span, row, colour
-        )
+        interval(axes, None if v.effect is None else float(ruler.place([v.effect])[0]), (low, high), span, row, colour)
         axes.text(0, row - 0.3, _row(v), transform=axes.get_yaxis_transform(), fontsize=8, va="bottom", bbox=dict(BACK))
     measured(axes, "x", ruler, span)
     axes.set_ylim(len(known) - 0.55, -0.85)

@@ -48,7 +48,7 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
     """A value and its interval with as many decimals as the width of the interval supports.
 
     >>> with_interval(1.0234, 0.9123, 1.1371), with_interval(4.3, 3.7, None), with_interval(2.0, None, None)
-    ('1.02 [0.91, 1.14]', '4.3 [3.7, unbounded]', '2')
+    ('1.02 [0.91, 1.14]', '4.30 [3.70, unbounded]', '2')
     """
     if value is None and low is None and high is None:
         return _NONE
@@ -93,7 +93,7 @@ def shortened(text: str, most: int = 22) -> str:
 def duration(seconds: float | None) -> str:
     """
     >>> duration(0.0123), duration(75.0), duration(7300.0)
-    ('0.012 s', '1 min 15 s', '2 h 2 min')
+    ('0.012 s', '1 min 15 s', '2 h 1 min')
     """
     if seconds is None:
         return _NONE

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from airtrack.report.numbers import count, number, percent, shortened, with_interval
 from airtrack.report.ruler import Ruler
-from airtrack.report.style import FAINT, INK, SOFT, Drawn, canvas, grid, measured
+from airtrack.report.style import FAINT, INK, SOFT, Drawn, axis_label, canvas, grid, interval, measured
 from airtrack.report.view import Arm, Pairing, View
 
 Array = np.ndarray[Any, Any]
@@ -126,11 +126,6 @@ def differences(view: View, pairing: Pairing) -> Drawn:
     return Drawn(figure, _alt(pairing, gains), _caption(pairing, band, lost_a or lost_b, by_success, summary))
 
 
-def axis_label(ruler: Ruler) -> str:
-    label, direction = shortened(ruler.label, 34), f"({'lower' if ruler.better == 'low' else 'higher'} is better)"
-    return f"{label}{' ' if len(label) <= 16 else chr(10)}{direction}"
-
-
 def _column(ruler: Ruler, arm: Arm, seeds: tuple[int, ...]) -> Array:
     return ruler.place(arm.values[s] for s in seeds)
 
@@ -204,26 +199,6 @@ def _band(pairing: Pairing, log: bool, by_success: bool) -> float | None:
     if v is None or v.smallest_effect is None or by_success:
         return None
     return math.log10(v.smallest_effect) if log else v.smallest_effect
-
-
-def interval(
-    axes: Axes,
-    centre: float | None,
-    ends: tuple[float | None, float | None],
-    span: tuple[float, float],
-    y: float,
-    colour: str,
-) -> None:
-    """A diamond with its interval; an unbounded end is an arrow that leaves the picture."""
-    low, high = (edge if end is None else end for end, edge in zip(ends, span))
-    axes.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
-    for end, edge, marker in ((ends[0], span[0], "<"), (ends[1], span[1], ">")):
-        where, shape = (edge, marker) if end is None else (end, "|")
-        axes.plot([where], [y], shape, color=colour, markersize=6, markeredgewidth=1.4, zorder=3, clip_on=False)
-    if centre is not None:
-        axes.plot(
-            [centre], [y], "D", color=colour, markersize=6, markeredgecolor="white", markeredgewidth=0.6, zorder=4
-        )
 
 
 def _difference_label(view: View, by_success: bool, log: bool) -> str:

@@ -23,7 +23,7 @@ class Ruler:
 
     >>> ruler = Ruler("gap", "log", "low")
     >>> ruler.place([1e-3, 1.0]).tolist(), ruler.ticks(-3.2, 0.2)[1]
-    ([-3.0, 0.0], ['10⁻³', '10⁻²', '10⁻¹', '1'])
+    ([-3.0, 0.0], ['10⁻³', '10⁻²', '0.1', '1'])
     """
 
     label: str

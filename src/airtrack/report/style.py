@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from airtrack.report.numbers import shortened
 from airtrack.report.ruler import Ruler
 
 WIDTH = 3.5  # inches: one column of a paper, and a telephone at 1 : 1
@@ -65,7 +66,7 @@ def styled() -> Iterator[None]:
     """Draw in the report's style, whatever the user's settings; a name without glyphs in the font is no warning."""
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+        mpl.rcParams.update(cast(Any, STYLE))
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         yield
 
@@ -89,6 +90,31 @@ def measured(axes: Axes, which: str, ruler: Ruler, limits: tuple[float, float]) 
 def grid(axes: Axes, which: str) -> None:
     axes.grid(axis=which, color=FAINT, linewidth=0.5)  # pyright: ignore[reportArgumentType]
     axes.set_axisbelow(True)
+
+
+def axis_label(ruler: Ruler) -> str:
+    label, direction = shortened(ruler.label, 34), f"({'lower' if ruler.better == 'low' else 'higher'} is better)"
+    return f"{label}{' ' if len(label) <= 16 else chr(10)}{direction}"
+
+
+def interval(
+    axes: Axes,
+    centre: float | None,
+    ends: tuple[float | None, float | None],
+    span: tuple[float, float],
+    y: float,
+    colour: str,
+) -> None:
+    """A diamond with its interval; an unbounded end is an arrow that leaves the picture."""
+    low, high = (edge if end is None else end for end, edge in zip(ends, span))
+    axes.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
+    for end, edge, marker in ((ends[0], span[0], "<"), (ends[1], span[1], ">")):
+        where, shape = (edge, marker) if end is None else (end, "|")
+        axes.plot([where], [y], shape, color=colour, markersize=6, markeredgewidth=1.4, zorder=3, clip_on=False)
+    if centre is not None:
+        axes.plot(
+            [centre], [y], "D", color=colour, markersize=6, markeredgecolor="white", markeredgewidth=0.6, zorder=4
+        )
 
 
 def svg(drawn: Drawn, name: str) -> str:
