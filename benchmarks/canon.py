@@ -1,7 +1,8 @@
 """What Canon costs: a training step of the decoder with it and without, and the operator against its alternatives.
 
-Arms alternate within one process, in a new order every round, and are timed by the CPU time of the thread,
-so that what else the machine does falls on all alike. Ratios are medians over rounds of the ratio within a round. The placebo is the reference once more: how far its ratio lies from 1 is how far any ratio here can be trusted.
+Arms alternate within one process, in a new order every round, and are timed by the CPU time of the thread, so that what
+else the machine does falls on all alike. Ratios are medians over rounds of the ratio within a round. The placebo is the
+reference once more: how far its ratio lies from 1 is how far any ratio here can be trusted.
 
     python benchmarks/canon.py [--rounds 60] [--width 64 --layers 2 --heads 2 --time 64 --batch 32]
 """
