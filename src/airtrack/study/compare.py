@@ -43,7 +43,7 @@ def compare(
 ) -> Verdict:
     """Compare readings of two arms, paired by position: `a[i]` and `b[i]` come from seed i.
 
-    a, b             shape [seeds]; NaN or an infinity is a failed seed
+    a, b             shape [seeds]; NaN, an infinity or a reading beyond ±1e100 is a failed seed
     better           "high" or "low" readings are better
     scale            "lin": differences; "log": log ratios, for readings >= 0; "logit": log odds ratios, for
                      proportions, as log((k + 1/2) / (m - k + 1/2)) with k = m · reading
@@ -55,7 +55,7 @@ def compare(
     trials           m, the answers behind each proportion; unknown: 1,000, so that readings nearer to 0 or 1 than
                      about .0005 are hardly told apart
     floor            "log": smaller readings are raised to it; default: zeros to half the smallest positive reading
-    failed_a, failed_b   flags, shape [seeds], of failed seeds besides those that are not finite
+    failed_a, failed_b   flags, shape [seeds], of failed seeds besides those
 
     Raises ValueError for arrays that are not one number a seed, lengths that differ, readings off the scale.
 
@@ -146,7 +146,7 @@ def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
 def _after_holm(v: Verdict, p: float, m: int) -> Verdict:
     if v.outcome == "not comparable" or v.p is None or m == 1:
         return dataclasses.replace(v, comparisons=m)
-    needed = None if v.effect_in_sd is None else paired.seeds_for_power(v.effect_in_sd, v.alpha / m)
+    needed = v.seeds_needed if v.effect_in_sd is None else paired.seeds_for_power(v.effect_in_sd, v.alpha / m)
     more = None if needed is None else max(0, needed - v.n)
     v = dataclasses.replace(v, p_adjusted=p, comparisons=m, seeds_needed=needed, seeds_more=more)
     if v.outcome == "no verdict yet" or p <= v.alpha:
@@ -203,7 +203,7 @@ def _by_mean(pairs: Pairs, scale: Scale, known: dict[str, Any]) -> Verdict:
         p_sign_flip=float(paired.sign_flip_p(d)),
         p=float(paired.decision_p(d)),
         p_equivalence=None if smallest is None else float(paired.equivalence_p(shown, margin(scale, smallest))),
-        **(_seeds(d, None, alpha) if smallest is None else _seeds(shown, margin(scale, smallest), alpha)),
+        **(_seeds_t(d, None, alpha) if smallest is None else _seeds_t(shown, margin(scale, smallest), alpha)),
     )
     outcome, reason = _decide(known)
     return Verdict(outcome=outcome, reason=reason, **known)
@@ -244,6 +244,7 @@ def _by_ranks(pairs: Pairs, scale: Scale, known: dict[str, Any]) -> Verdict:
         "effect_kind": "ratio" if scale == "log" else "difference",
         "p_rank": p,
         "p": p,
+        **_seeds(paired.seeds_for_ranks(d, alpha) if len(d) > 1 else None, len(d)),
     }
     untied, least = int((d != 0).sum()), paired.least_seeds(alpha)
     if len(d) == 1:
@@ -275,6 +276,7 @@ def _by_success(pairs: Pairs, better: Direction, threshold: float, known: dict[s
         "threshold": threshold,
         "p_success": p,
         "p": p,
+        **_seeds(paired.seeds_for_success(only_x, only_y, n, alpha), n),
         "notes": (*known["notes"], f"readings come in two clusters, parted at {threshold:.3g}"),
     }
     if n == 1:
@@ -302,16 +304,16 @@ def _two_clusters(pairs: Pairs, bounds: tuple[float, float] | None) -> float | N
     return middle if any(v.any() and not v.all() for v in above) else None
 
 
-def _seeds(d: Array, target: float | None, alpha: float) -> dict[str, Any]:
+def _seeds_t(d: Array, target: float | None, alpha: float) -> dict[str, Any]:
     sd, effect = float(d.std(ddof=1)), abs(float(d.mean())) if target is None else target
     size = None if effect == 0 else effect / sd if sd > 1e-9 * effect else 1e9
     needed = None if size is None else paired.seeds_for_power(size, alpha)
-    return {
-        "effect_in_sd": size,
-        "seeds_needed": needed,
-        "seeds_more": None if needed is None else max(0, needed - len(d)),
-        "seeds_basis": "the observed effect" if target is None else "the smallest effect",
-    }
+    return {**_seeds(needed, len(d), "observed" if target is None else "smallest"), "effect_in_sd": size}
+
+
+def _seeds(needed: int | None, n: int, which: str = "observed") -> dict[str, Any]:
+    more = None if needed is None else max(0, needed - n)
+    return {"seeds_needed": needed, "seeds_more": more, "seeds_basis": f"the {which} effect"}
 
 
 def _t_interval(d: Array, alpha: float) -> tuple[float, float]:

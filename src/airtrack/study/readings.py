@@ -16,6 +16,7 @@ Scale = Literal["lin", "log", "logit"]
 Names = tuple[str, str]
 
 TRIALS = 1000.0  # answers behind a proportion when the number is unknown
+BEYOND = 1e100  # a reading beyond it has diverged, as one that is not finite has
 _SAME = 1e-12  # differences that vary by less than this share of the readings are equal
 
 
@@ -115,11 +116,11 @@ def _numbers(values: npt.ArrayLike, name: str) -> Array:
 
 def _failed(x: Array, flags: npt.ArrayLike | None, name: str) -> Mask:
     if flags is None:
-        return ~np.isfinite(x)
+        return ~(np.abs(x) < BEYOND)
     mask = np.asarray(flags)
     if mask.shape != x.shape or mask.dtype != np.bool_:
         raise ValueError(f"flags of {name!r} must be {len(x)} booleans; got {mask.dtype} of shape {mask.shape}")
-    return mask | ~np.isfinite(x)
+    return mask | ~(np.abs(x) < BEYOND)
 
 
 def _transform(
