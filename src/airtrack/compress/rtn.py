@@ -117,7 +117,7 @@ def rounded(x: Tensor, bits: int, *, symmetric: bool = True) -> Tensor:
     return ((x / scale + zero).round().clamp(0, n) - zero) * scale
 
 
-def _weights(module: nn.Module, embeddings: bool) -> Iterator[nn.Parameter]:
+def _weights(module: nn.Module, embeddings: bool) -> Iterator[Tensor]:
     """Each weight once, though layers may share it."""
     kinds = (nn.Linear, nn.Embedding) if embeddings else (nn.Linear,)
     seen: set[int] = set()
