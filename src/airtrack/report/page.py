@@ -63,6 +63,7 @@ def page(result: Result, *, command: str = "", contradictions: Sequence[str] = (
         figure=figure,
         pairings=[_pairing(result, p, figure) for p in seen.pairings],
         statistics=statistics.rows(result.verdicts),
+        adjusted=any(v.p_adjusted is not None for v in result.verdicts),
         headline=[_headline(v) for v in result.verdicts],
         tunings=_tunings(result, figure),
         cost=_cost(result, seen),
