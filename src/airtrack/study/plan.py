@@ -9,7 +9,7 @@ from rich.table import Table
 
 from airtrack.core.part import holds_grid
 from airtrack.study.ledger import Ledger
-from airtrack.study.looks import PLANNED
+from airtrack.study.looks import planned
 from airtrack.study.result import from_ledger
 from airtrack.study.runner import Pool
 from airtrack.study.spec import TUNE_SEEDS, Study, settings
@@ -69,7 +69,7 @@ class Cost:
 
 def count(study: Study) -> tuple[int, float]:
     """Trials and work of a study, grids not growing; the most that may be needed with `seeds: auto`."""
-    seeds = PLANNED[-1] if study.seeds == "auto" else int(study.seeds)
+    seeds = planned(len(study.pairs), study.alpha).sizes[-1] if study.seeds == "auto" else int(study.seeds)
     tuning = sum(len(settings(r)) * study.tune.seeds for r in study.arms.values() if holds_grid(r))
     trials = tuning + seeds * len(study.arms)
     return trials, trials * study.budget
@@ -77,7 +77,7 @@ def count(study: Study) -> tuple[int, float]:
 
 def plan(study: Study, ledger: Ledger, *, workers: int | None = None) -> Cost:
     """Count the trials of a study and time a pilot of every arm. Writes nothing."""
-    seeds = PLANNED[-1] if study.seeds == "auto" else int(study.seeds)
+    seeds = planned(len(study.pairs), study.alpha).sizes[-1] if study.seeds == "auto" else int(study.seeds)
     pilots = {arm: Trial(study.task, settings(r)[0][1], TUNE_SEEDS, study.budget, 0) for arm, r in study.arms.items()}
     cap = max(PILOT * study.budget, 5 * study.least_budget())
     result = from_ledger(study, ledger.get)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airtrack.core.part import holds_grid, to_spec
 from airtrack.study import tune
 from airtrack.study.compare import Verdict, compare, compare_times, holm, not_comparable
-from airtrack.study.looks import PLANNED, Plan
+from airtrack.study.looks import planned
 from airtrack.study.spec import Study
 from airtrack.study.trial import Readout, Trial
 from airtrack.study.tune import Lookup, Tuning
@@ -104,19 +104,25 @@ def resolve(study: Study, look_up: Lookup) -> Result:
             break
         arms |= longer  # every arm gets the extra trials, whoever needed them
     chosen = {arm: tunings[arm].chosen.recipe if arm in tunings else recipe for arm, recipe in arms.items()}
-    plan = Plan(PLANNED, study.alpha) if study.seeds == "auto" else None
+    plan = planned(len(study.pairs), study.alpha) if study.seeds == "auto" else None
     sizes = plan.sizes if plan else (int(study.seeds),)
     readouts: dict[str, tuple[Readout, ...]] = {}
+    settled: dict[int, Verdict] = {}  # a comparison that one look decides stays decided
     verdicts: list[Verdict] = []
-    for look, size in enumerate(sizes):
+    for look, size in enumerate(sizes, 1):
         wanted = {arm: [study.trial(recipe, seed) for seed in range(size)] for arm, recipe in chosen.items()}
         missing = _missing((t for trials in wanted.values() for t in trials), look_up)
         readouts = {arm: tuple(r for t in trials if (r := look_up(t)) is not None) for arm, trials in wanted.items()}
         if missing:
             return Result(study, "confirm", arms, missing, tunings, chosen, readouts)
-        verdicts = [compare_arms(study, a, b, readouts, tunings, plan.alpha if plan else study.alpha) for a, b in study.pairs]
+        level = plan.alpha if plan else study.alpha
+        verdicts = [compare_arms(study, a, b, readouts, tunings, level) for a, b in study.pairs]
         verdicts = holm(verdicts) if len(verdicts) > 1 else verdicts
-        if all(v.outcome != "no verdict yet" for v in verdicts) or look == len(sizes) - 1:
+        if plan:
+            verdicts = [replace(v, look=look, planned=plan.sizes) for v in verdicts]
+        verdicts = [settled.get(i, v) for i, v in enumerate(verdicts)]
+        settled = {i: v for i, v in enumerate(verdicts) if v.outcome != "no verdict yet"}
+        if len(settled) == len(verdicts):
             break
     return Result(study, "done", arms, (), tunings, chosen, readouts, Verdicts(verdicts))
 
