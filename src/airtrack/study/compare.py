@@ -57,7 +57,8 @@ def compare(
     floor            "log": smaller readings are raised to it; default: zeros to half the smallest positive reading
     failed_a, failed_b   flags, shape [seeds], of failed seeds besides those
 
-    Raises ValueError for arrays that are not one number a seed, lengths that differ, readings off the scale.
+    Raises ValueError for arrays that are not one number a seed (2,000 at most), for lengths that differ, and for
+    readings off the scale.
 
     Source: Student (1908), Fisher (1935), Johnson (1978), Schuirmann (1987); measured in docs/statistics.md.
 

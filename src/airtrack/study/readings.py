@@ -17,6 +17,7 @@ Names = tuple[str, str]
 
 TRIALS = 1000.0  # answers behind a proportion when the number is unknown
 BEYOND = 1e100  # a reading beyond it has diverged, as one that is not finite has
+MOST = 2000  # readings of an arm
 _SAME = 1e-12  # differences that vary by less than this share of the readings are equal
 
 
@@ -64,16 +65,14 @@ def pair(
     finished = ~(failed_x | failed_y)
     tx, ty, notes = _transform(x, y, scale, names, trials, floor)
     sign = 1.0 if better == "high" else -1.0
-    sd_x, sd_y = (float(v.std(ddof=1)) if len(v) > 1 else None for v in (x[~failed_x], y[~failed_y]))
-    if sd_x is not None and sd_y is not None and max(sd_x, sd_y) > 5 * min(sd_x, sd_y):
+    sd_x, sd_y = (float(v.std(ddof=1)) if len(v) > 1 else 0.0 for v in (tx[~failed_x], ty[~failed_y]))
+    if max(sd_x, sd_y) > 5 * min(sd_x, sd_y) and min((~failed_x).sum(), (~failed_y).sum()) > 1:
         wide, narrow = names if sd_x > sd_y else names[::-1]
         notes = (*notes, f"readings of {wide} spread more than five times as widely as those of {narrow}")
     u, v = tx[finished], ty[finished]
     summary = {
-        "mean_a": None if failed_x.all() else float(x[~failed_x].mean()),
-        "mean_b": None if failed_y.all() else float(y[~failed_y].mean()),
-        "sd_a": sd_x,
-        "sd_b": sd_y,
+        **_moments("a", x[~failed_x]),
+        **_moments("b", y[~failed_y]),
         "correlation": float(np.corrcoef(u, v)[0, 1]) if len(u) > 2 and np.ptp(u) > 0 and np.ptp(v) > 0 else None,
         "notes": notes,
     }
@@ -101,6 +100,11 @@ def margin(scale: Scale, smallest: float) -> float:
     return math.log(smallest) if scale == "log" else smallest
 
 
+def _moments(arm: str, x: Array) -> dict[str, float | None]:
+    mean, sd = float(x.mean()) if len(x) else None, float(x.std(ddof=1)) if len(x) > 1 else None
+    return {f"mean_{arm}": mean, f"sd_{arm}": sd}
+
+
 def _numbers(values: npt.ArrayLike, name: str) -> Array:
     try:
         array = np.asarray(values)
@@ -108,6 +112,10 @@ def _numbers(values: npt.ArrayLike, name: str) -> Array:
         raise ValueError(f"readings of {name!r} must be one number a seed, shape [seeds]; got a ragged list") from None
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"readings of {name!r} must be one number a seed, shape [seeds]; got shape {array.shape}")
+    if array.size > MOST:
+        raise ValueError(
+            f"{name!r} holds {array.size} readings, more than {MOST}; give one number a seed, not a sample"
+        )
     if array.dtype.kind not in "iufb":
         kind = f"got {array.flat[0]!r}"
         raise ValueError(f"readings of {name!r} must be numbers, with NaN for a failed seed; {kind}")

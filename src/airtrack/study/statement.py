@@ -217,10 +217,10 @@ def _rounded(value: float | None, low: float | None, high: float | None) -> tupl
     width = max(known) - min(known)
     largest = max(abs(x) for x in known)
     if width <= 1e-9 * largest or largest >= 1e6 or (largest < 1e-4 and largest > 0):
-        texts = [None if x is None else f"{x:.3g}" for x in (value, low, high)]
+        texts = [None if x is None else f"{x:z.3g}" for x in (value, low, high)]
     else:
         decimals = min(12, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 0
-        texts = [None if x is None else f"{x:.{decimals}f}" for x in (value, low, high)]
+        texts = [None if x is None else f"{x:z.{decimals}f}" for x in (value, low, high)]
     return texts[0] or "unbounded", texts[1] or "unbounded", texts[2] or "unbounded"
 
 
