@@ -161,6 +161,10 @@ class Verdict:
     def _about(self) -> str:
         parts = [self.metric] if self.metric else []
         parts.append(f"{self.n} paired seed{'s' if self.n != 1 else ''}")
+        if self.look is not None:
+            parts.append(f"look {self.look} of {len(self.planned)}")
+        if self.n > 1 and self.alpha != 0.05 and self.method != "none":
+            parts.append(f"interval at {100 * (1 - self.alpha):.3g} %")
         if any(self.failures):
             word, counts = (
                 ("reached", self.successes) if self.successes and self.method == "ranks" else ("failed", self.failures)

@@ -16,6 +16,7 @@ NOISE = np.sin(7.0 * np.arange(20))
 def test_a_clear_difference_stops_at_the_first_look():
     now = looks.look(STEADY[:8], np.zeros(8), names=("x", "y"))
     assert (now.stop, now.next, now.verdict.outcome) == (True, None, "a better")
+    assert "(8 paired seeds, look 1 of 3, interval at 98.2 %, p = .0078)" in str(now.verdict)
     assert (now.verdict.look, now.verdict.planned, now.verdict.alpha) == (1, (8, 12, 20), looks.Plan().alpha)
 
 
