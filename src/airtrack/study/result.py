@@ -68,7 +68,7 @@ class Result:
             chosen = self.tunings[arm].chosen.choice if arm in self.tunings else {}
             for r in readouts:
                 row = {"arm": arm, "role": "confirm", "seed": r.trial["seed"], **chosen, "state": r.state}
-                rows.append(row | dict(r.metrics) | {"spent": r.spent, "reached": r.reached, "key": r.key})
+                rows.append(row | dict(r.metrics) | dict(r.facts) | {"spent": r.spent, "reached": r.reached, "key": r.key})
         return rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def resolve(study: Study, look_up: Lookup) -> Result:
             return Result(study, "tune", arms, _missing(wanted, look_up), tunings)
         if round_ == study.tune.extend or not any(t.optimum == "edge" for t in tunings.values()):
             break
-        longer = {arm: tune.grown(t, study.measure) for arm, t in tunings.items()}
+        longer = {arm: tune.grown(t, study.compared) for arm, t in tunings.items()}
         if any(longer[arm] is None for arm in tuned):
             break
         arms |= longer  # every arm gets the extra trials, whoever needed them
@@ -156,7 +156,7 @@ def compare_arms(
     options: dict[str, Any] = {**named, "smallest_effect": study.smallest_effect, "alpha": alpha}
     if study.stop_at:
         censored = [[r.state == "done" and r.reached is None for r in rs] for rs in (first, second)]
-        return compare_times(x, y, *censored, **options)
+        return compare_times(x, y, censored_a=censored[0], censored_b=censored[1], budget=study.budget, **options)
     work = [sum(r.spent for r in rs if r.state == "done") / max(1, sum(r.state == "done" for r in rs)) for rs in (first, second)]
     if min(work) > 0 and max(work) / min(work) - 1 > SAME_WORK:
         spent = f"{a} spent {work[0]:g} {study.task.unit} a trial and {b} {work[1]:g}"

@@ -138,10 +138,17 @@ class Study:
 
     @property
     def measure(self) -> Metric:
+        """What the metric is."""
         return self.task.metrics[cast(str, self.metric)]
 
     @property
+    def compared(self) -> Metric:
+        """What a reading is: the metric, or the work until `stop_at` is met."""
+        return Metric("low", (0.0, self.budget), "log") if self.stop_at else self.measure
+
+    @property
     def tuned(self) -> bool:
+        """Whether any arm has a grid."""
         return any(map(holds_grid, self.arms.values()))
 
     def trial(self, recipe: Any, seed: int) -> Trial:

@@ -8,9 +8,10 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
-from importlib.metadata import version
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -81,6 +82,7 @@ class Readout:
     spent    work done; `reached`: work done when `stop_at` was met, None if it never was
     curve    {"work": [...], metric: [...]}
     reason   why the answer was refused or the trial diverged
+    facts    what the answer says of itself, such as its parameters or its bits per weight
     environment  versions and threads: what a bit-identical repetition needs
     cost     seconds and the like: what no repetition gives again
     """
@@ -93,6 +95,7 @@ class Readout:
     curve: Mapping[str, list[float]]
     reached: float | None = None
     reason: str | None = None
+    facts: Mapping[str, float] = field(default_factory=dict[str, float])
     environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
     cost: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -175,12 +178,14 @@ def perform(
         curve=curve,
         reached=meter.reached,
         reason=reason,
+        facts=dict(getattr(answer, "facts", {})),
         environment=environment(),
         cost={
             "seconds": seconds,
             "judge": time.perf_counter() - clock,
             "rate": None if math.isnan(meter.rate) else meter.rate,
             "host": platform.node(),
+            "pid": os.getpid(),
         },
     )
     return readout, answer
@@ -210,11 +215,19 @@ def first_of(recipe: Any) -> Any:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and threads; libraries count only when the trial has loaded them."""
-    packages = [p for p in ("numpy", "scipy", "numba", "torch") if p in sys.modules]
+    """Versions and threads. A function of the installation: what a process has loaded depends on its earlier trials."""
     torch = cast(Any, sys.modules.get("torch"))
     threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
     here = {"python": platform.python_version(), "machine": platform.machine(), "threads": threads}
-    return here | {p: version(p) for p in ("airtrack", *packages)}
+    return here | _versions()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for package in ("airtrack", "numpy", "scipy", "numba", "torch"):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 

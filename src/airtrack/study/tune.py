@@ -37,8 +37,10 @@ class Response:
 class Tuning:
     """How an arm responded to its settings, and which one was chosen.
 
-    optimum  "interior"; "flat" (the response does not differ beyond its noise, so that it has none); "edge" (the best
-             value is the last of its grid, the grid may not grow further); "untuned" (no grids)
+    optimum  "interior"; "flat" (the best value is the last of its grid, but along it the response does not differ
+             beyond its noise: there is no optimum to chase); "edge" (it is, and the response does differ)
+    edges    the fields that are at an edge: path → "low" | "high"
+    flat_p   of the F test along a field whose best value is the last of its grid
     """
 
     arm: str
@@ -68,7 +70,7 @@ def trials(study: Study, recipe: Any) -> list[tuple[Mapping[str, Any], Any, list
 
 def judge(study: Study, arm: str, recipe: Any, look_up: Lookup) -> Tuning | None:
     """What the finished tuning trials of an arm say, or None while some are missing."""
-    metric = study.measure
+    metric = study.compared
     responses: list[Response] = []
     for choice, one, its in trials(study, recipe):
         found = [look_up(trial) for trial in its]
@@ -76,16 +78,15 @@ def judge(study: Study, arm: str, recipe: Any, look_up: Lookup) -> Tuning | None
             return None
         responses.append(Response(choice, one, tuple(reading(study, r) for r in found if r is not None)))
     best = max(responses, key=lambda r: r.score(metric))
-    values = {path: sorted(v) for path, v in axes(to_spec(recipe)).items() if all(map(_numeric, v))}
-    edges = {
-        path: side
-        for path, v in values.items()
-        for side, end in (("low", v[0]), ("high", v[-1]))
-        if best.choice[path] == end
-    }
-    is_flat, p = flat(np.array([to_scale(np.array(r.readings), metric) for r in responses]))
-    optimum = "flat" if edges and is_flat else "edge" if edges else "interior"
-    return Tuning(arm, recipe, tuple(responses), best, optimum, edges, p)
+    ends, edges, p = {}, {}, None
+    for path, values in axes(to_spec(recipe)).items():
+        if len(values) > 1 and all(map(_numeric, values)) and best.choice[path] in (min(values), max(values)):
+            ends[path] = "low" if best.choice[path] == min(values) else "high"
+            along = [r for r in responses if {**r.choice, path: None} == {**best.choice, path: None}]
+            is_flat, p = flat([to_scale(np.array(r.readings), metric) for r in along])
+            if not is_flat:
+                edges[path] = ends[path]
+    return Tuning(arm, recipe, tuple(responses), best, "edge" if edges else "flat" if ends else "interior", edges, p)
 
 
 def reading(study: Study, readout: Readout) -> float:

@@ -57,8 +57,8 @@ class Train:
 
     def answer(self, given: Corpus, meter: Meter, streams: Streams) -> TorchLanguageModel:
         tokens = self.step_cost(given)
-        module = self._build(given, streams)
-        model = TorchLanguageModel(module)
+        model = self._model(given, streams)
+        module = model.module
         optimizer = self.optim.build(module)
         scheduler = self.schedule.build(optimizer, int(meter.budget // tokens))
         parameters = list(module.parameters())
@@ -93,21 +93,24 @@ class Train:
                     "step": step,  # noqa: B023  # called at once or never
                     "module": _arrays(module.state_dict()),
                     "optimizer": _arrays(optimizer.state_dict()["state"]),
-                    "scheduler": {k: v for k, v in scheduler.state_dict().items() if not callable(v) and k != "lr_lambdas"},
+                    "scheduler": scheduler.state_dict(),
                 }
             )
         return model
 
     def pack(self, answer: TorchLanguageModel) -> State:
-        return _arrays(answer.module.state_dict())
+        return answer.state()
 
     def unpack(self, state: State, given: Corpus) -> TorchLanguageModel:
-        module = self._build(given, Streams(0))
-        module.load_state_dict(_tensors(state))
-        return TorchLanguageModel(module)
+        model = self._model(given, Streams(0))
+        model.load_state(state)
+        return model
 
-    def _build(self, given: Corpus, streams: Streams) -> torch.nn.Module:
-        return self.net.build(given.vocab, streams / "init", length=given.length, start=given.start)
+    def _model(self, given: Corpus, streams: Streams) -> TorchLanguageModel:
+        size = {"vocab": given.vocab, "length": given.length, "start": given.start}
+        model = TorchLanguageModel.new(self.net, streams / "init", **size)
+        model.facts["parameters"] = sum(p.numel() for p in model.module.parameters())
+        return model
 
 
 def _arrays(tree: Mapping[Any, Any]) -> State:
