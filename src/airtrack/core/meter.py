@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
+
+from airtrack.core.part import SpecError
 
 State = dict[str, Any]  # nested dicts with str keys; leaves are arrays, numbers, strings, booleans or None
 
@@ -161,6 +165,25 @@ class Meter:
         return saved
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which takes its place at `path` in one instant, when it is whole; a failure leaves nothing.
+
+    Raises `SpecError` where it cannot be written. Its name until then says whose it is, in case that process is killed.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}@{platform.node()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(path)
+    except OSError as error:
+        raise SpecError(f"cannot write {path}: {error.strerror}; make room there, or use another folder") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
 def write_state(path: Path, state: State) -> None:
     """Write nested dicts of arrays and plain values as one `.npz`, by atomic rename, without pickle."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
@@ -175,13 +198,19 @@ def write_state(path: Path, state: State) -> None:
         return {"value": node}
 
     text = json.dumps(outline(state)).encode()
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with replacing(path) as file:
+        np.savez(file, allow_pickle=False, **arrays, outline=np.frombuffer(text, np.uint8))  # type: ignore[arg-type]
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """All arrays of an `.npz`; raises `SpecError` for a damaged one, `FileNotFoundError` where there is none."""
     try:
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays, outline=np.frombuffer(text, np.uint8))  # type: ignore[arg-type]
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # a damaged zip makes numpy raise eight different types
+        raise SpecError(f"{path} is truncated or damaged; delete it, and it is made again") from error
 
 
 def read_state(path: Path) -> State | None:
@@ -193,14 +222,17 @@ def read_state(path: Path) -> State | None:
     ...     read_state(Path(folder) / "s.npz")
     {'step': 3, 'm': {'w': array([0, 1])}}
     """
-    if not path.exists():
+    try:
+        arrays = read_arrays(path)
+    except FileNotFoundError:
         return None
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
 
     def rebuild(node: Any) -> Any:
         if "array" in node:
             return arrays[node["array"]]
         return {k: rebuild(v) for k, v in node["dict"].items()} if "dict" in node else node["value"]
 
-    return rebuild(json.loads(arrays["outline"].tobytes()))
+    try:
+        return rebuild(json.loads(arrays["outline"].tobytes()))
+    except (ValueError, KeyError, TypeError) as error:
+        raise SpecError(f"{path} is no saved state; delete it, and it is made again") from error

@@ -6,16 +6,17 @@ import contextlib
 import json
 import os
 import platform
+import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from airtrack.core.meter import State, read_state, write_state
+from airtrack.core.meter import State, read_arrays, read_state, replacing, write_state
 from airtrack.core.part import SpecError, digest
 from airtrack.study.trial import Readout, Trial, first_of, pack, perform
 
@@ -73,60 +74,47 @@ class Ledger:
         path = self.path("trials", f"{key}.json")
         try:
             data = json.loads(path.read_text("utf-8"))
-            if data["key"] != key:
-                raise ValueError(f"it holds the trial {data['key']}")
             cost = self.path("trials", f"{key}.cost.json")
             data["cost"] = json.loads(cost.read_text("utf-8")) if cost.exists() else {}
-            with np.load(self.path("trials", f"{key}.npz"), allow_pickle=False) as file:
-                data["curve"] = {name: file[name].tolist() for name in file.files}
-            return Readout(**data)
-        except FileNotFoundError as error:
-            if path.exists():
-                raise LedgerError(f"the curve of trial {path} is missing; delete {path} to run it again") from error
+            data["curve"] = {}
+            readout = Readout(**data)
+            if readout.key != key or readout.state not in ("done", "diverged") or not isinstance(readout.metrics, dict):
+                raise ValueError
+        except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
-            why = "it is truncated or damaged" if isinstance(error, (json.JSONDecodeError, EOFError, OSError)) else error
-            raise LedgerError(f"{path} is no trial of this ledger ({why}); delete it, and it is run again") from error
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            why = "truncated, or no trial" if not isinstance(error, OSError) else error.strerror
+            raise LedgerError(f"{path} is damaged ({why}); delete it, and the trial is run again") from error
+        try:
+            curve = read_arrays(path.with_suffix(".npz"))
+        except (SpecError, OSError) as error:
+            fact = f"the curve beside {path} is damaged or gone"
+            raise LedgerError(f"{fact}; delete {path}, and the trial is run again") from error
+        return replace(readout, curve={name: values.tolist() for name, values in curve.items()})
 
     def put(self, readout: Readout) -> None:
         """File a readout. A different one under the same key is kept beside the first, never over it."""
         data = asdict(readout)
         curve, cost = data.pop("curve"), data.pop("cost")
-        text = json.dumps(data, indent=1, sort_keys=True) + "\n"
         path = self.path("trials", f"{readout.key}.json")
         if path.exists():
-            if path.read_text("utf-8") != text:
-                other = self.path("trials", f"{readout.key}.differs-{digest(data)}.json")
-                self._write(other, text)
+            there = json.loads(path.read_text("utf-8")) | {"environment": data["environment"]}
+            if _text(there) != _text(data):
+                self._write(self.path("trials", f"{readout.key}.differs-{digest(data)}.json"), data)
             return
-        self._write_curve(path.with_suffix(".npz"), curve)
-        self._write(self.path("trials", f"{readout.key}.cost.json"), json.dumps(cost, indent=1, sort_keys=True) + "\n")
-        self._write(path, text)  # last: a trial is done when this file is there
+        with replacing(path.with_suffix(".npz")) as file:
+            np.savez(file, allow_pickle=False, **{k: np.asarray(v, np.float64) for k, v in curve.items()})
+        self._write(self.path("trials", f"{readout.key}.cost.json"), cost)
+        self._write(path, data)  # last: a trial is done when this file is there
 
     def contradictions(self) -> list[str]:
         """Keys under which two different results have been found: trials that are not deterministic here."""
         return sorted({p.name.partition(".")[0] for p in (self.folder / "trials").glob("*.differs-*.json")})
 
-    def _write(self, path: Path, text: str) -> None:
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, "utf-8")
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise self._unwritable(error) from error
-
-    def _write_curve(self, path: Path, curve: Mapping[str, list[float]]) -> None:
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                np.savez(file, allow_pickle=False, **{k: np.asarray(v, np.float64) for k, v in curve.items()})
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise self._unwritable(error) from error
+    @staticmethod
+    def _write(path: Path, data: Any) -> None:
+        with replacing(path) as file:
+            file.write(_text(data).encode())
 
     # -------------------------------------------------------------------------------------------------- answers
 
@@ -134,17 +122,10 @@ class Ledger:
         return read_state(self.path("answers", f"{key}.npz"))
 
     def keep_answer(self, key: str, state: State) -> None:
-        path = self.path("answers", f"{key}.npz")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_state(path, state)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        write_state(self.path("answers", f"{key}.npz"), state)
 
     def checkpoint(self, key: str) -> Path:
-        path = self.path("work", f"{key}.npz")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        return self.path("work", f"{key}.npz")
 
     # --------------------------------------------------------------------------------------------------- claims
 
@@ -182,22 +163,20 @@ class Ledger:
         stale = self._void(path)
         if stale is None:
             raise Busy
-        # Of all who see that the holder is dead, the one that makes this marker may replace the claim, and only
-        # while the claim is still the dead one's.
+        # Of all who see that the holder is dead, the one that makes this marker may put it in the claim's place, and
+        # only while the claim is still the dead one's.
         marker = path.with_name(f"{path.name}.takeover")
         try:
             _create(marker, mine)
         except FileExistsError:
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - marker.stat().st_mtime > 60:  # its maker died in between
-                    marker.unlink()
+            if self._void(marker) is not None:  # its maker died in between
+                marker.unlink(missing_ok=True)
             raise Busy from None
         try:
-            if path.exists() and path.read_text("utf-8") != stale:
+            if path.read_text("utf-8") != stale:
                 raise Busy
-            path.unlink(missing_ok=True)
-            _create(path, mine)
-        except FileExistsError:
+            marker.replace(path)
+        except FileNotFoundError:
             raise Busy from None
         finally:
             marker.unlink(missing_ok=True)
@@ -206,8 +185,8 @@ class Ledger:
         """The claim's text if its holder is dead: gone from this machine, or silent for three heartbeats."""
         try:
             mtime, text = path.stat().st_mtime, path.read_text("utf-8")
-        except FileNotFoundError:
-            return ""
+        except FileNotFoundError:  # let go just now
+            return None
         try:
             holder = json.loads(text)
         except ValueError:  # being written just now, or by somebody who died doing it
@@ -220,30 +199,48 @@ class Ledger:
             return None
         return text if time.monotonic() - since > 3 * HEARTBEAT else None
 
+    def sweep(self) -> None:
+        """Remove what killed processes left: half-written files, claims, checkpoints of finished trials."""
+        for path in self.folder.glob("*/*.tmp"):
+            owner = re.search(r"\.(\d+)@(.*)\.tmp$", path.name)
+            if owner and owner[2] == platform.node() and _born(int(owner[1])) is None:
+                path.unlink(missing_ok=True)
+        for path in self.folder.glob("claims/*"):
+            with contextlib.suppress(Busy), self.claim(path.name.partition(".")[0]):
+                pass  # what can be taken is let go
+        for path in self.folder.glob("work/*.npz"):
+            if self.path("trials", f"{path.stem}.json").exists():
+                path.unlink(missing_ok=True)
+
     # ---------------------------------------------------------------------------------------------------- index
 
     def index(self) -> dict[str, dict[str, Any]]:
         """Key → task, recipe, seed, budget, state and metrics of every trial, from `index.json` where it is fresh."""
         path = self.folder / "index.json"
         try:
-            known: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
+            known = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError):
-            known = {}
-        files = [p for p in sorted((self.folder / "trials").glob("*.json")) if p.name.count(".") == 1]
+            known = None
+        old = known if isinstance(known, dict) else {}
         fresh: dict[str, dict[str, Any]] = {}
-        for file in files:
+        for file in sorted((self.folder / "trials").glob("*.json")):
+            if file.name.count(".") > 1:
+                continue
             stamp = file.stat().st_mtime_ns
-            old = known.get(file.stem)
-            if old is None or old["stamp"] != stamp:
+            fresh[file.stem] = old.get(file.stem, {})
+            if fresh[file.stem].get("stamp") != stamp:
                 readout = self.get(file.stem)
                 assert readout is not None
-                trial = dict(readout.trial)
-                old = {"stamp": stamp, "state": readout.state, "metrics": readout.metrics, "spent": readout.spent}
-                old |= {name: trial[name] for name in ("task", "recipe", "seed", "budget")}
-            fresh[file.stem] = old
-        if fresh != known and self.folder.exists():
-            self._write(path, json.dumps(fresh, sort_keys=True))
+                row = {"stamp": stamp, "state": readout.state, "metrics": readout.metrics, "spent": readout.spent}
+                fresh[file.stem] = row | {name: readout.trial[name] for name in ("task", "recipe", "seed", "budget")}
+        if fresh != known and fresh:
+            with contextlib.suppress(SpecError):  # a ledger that may only be read has no index
+                self._write(path, fresh)
         return fresh
+
+
+def _text(data: Any) -> str:
+    return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
 
 def _create(path: Path, text: str) -> None:
@@ -252,7 +249,7 @@ def _create(path: Path, text: str) -> None:
 
 
 def _born(pid: int) -> str | None:
-    """When a process of this machine started, or None if there is none; tells a process from a later one of that number."""
+    """When a process of this machine started, or None if there is none: tells it from a later one of that number."""
     try:
         return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19]
     except FileNotFoundError:

@@ -48,4 +48,5 @@ def run(
             on_round(result)
             pool.run(result.missing, ledger, on_event)
             result = from_ledger(study, ledger.get)
+    ledger.sweep()
     return result

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,14 +41,15 @@ class _Worker:
     process: subprocess.Popen[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "airtrack.study.worker", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env=os.environ | ONE_THREAD | {IN_WORKER: "1"},
-        )
+        with _deaf_to_interrupts():
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "airtrack.study.worker", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                env=os.environ | ONE_THREAD | {IN_WORKER: "1"},
+            )
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -68,7 +71,21 @@ class _Worker:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):  # an order that it did not live to read
+                    pipe.close()
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started within this block never see Ctrl-C, which a terminal sends to all: their parent ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _cores() -> int:
@@ -125,15 +142,14 @@ class Pool:
                 running[id(worker)] = trial
                 on_event(trial, {"event": "started"})
                 folder = None if ledger is None else str(ledger.folder)
-                worker.order(trial=trial.to_spec(), ledger=folder, keep=trial.key in firsts, every=self.every, cap=cap)
+                order = {"key": trial.key, "trial": trial.to_spec(), "keep": trial.key in firsts}
+                worker.order(**order, ledger=folder, every=self.every, cap=cap)
 
-        while len(self._workers) < min(self.size, len(todo)):
-            self._workers.append(_Worker(self._events))
-        for worker in self._workers:
-            hand(worker)
-        while running or waiting:
+        while todo or running or waiting:
             while waiting and waiting[0][0] <= time.monotonic():
                 todo.append(waiting.popleft()[1])
+            while len(self._workers) < min(self.size, len(todo) + len(running)):
+                self._workers.append(_Worker(self._events))
             for worker in self._workers:
                 if id(worker) not in running:
                     hand(worker)
@@ -141,6 +157,9 @@ class Pool:
                 worker, event = self._events.get(timeout=0.2)
             except queue.Empty:
                 continue
+            if event["event"] == "died" and worker in self._workers:  # it may have been idle
+                self._workers.remove(worker)
+                worker.stop()
             trial = running.get(id(worker))
             if trial is None:
                 continue
@@ -157,15 +176,12 @@ class Pool:
                 self.close()
                 raise TrialFailed(event["message"], event["traceback"])
             elif event["event"] == "died":
-                self._workers.remove(worker)
-                worker.stop()
                 deaths[trial.key] = deaths.get(trial.key, 0) + 1
                 if deaths[trial.key] > RETRIES:
                     self.close()
                     fact = f"the worker of trial {trial.key} died {deaths[trial.key]} times (exit code {event['code']})"
                     raise TrialFailed(f"{fact}; is there enough memory?", "")
                 todo.appendleft(trial)
-                self._workers.append(_Worker(self._events))
             else:
                 done[trial.key] = event
                 on_event(trial, event)

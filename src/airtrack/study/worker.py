@@ -25,13 +25,19 @@ def serve(lines: TextIO, out: TextIO) -> None:
     """Work through `lines` until they end."""
 
     def say(event: str, **data: Any) -> None:
-        out.write(json.dumps({"event": event, **data}) + "\n")
-        out.flush()
+        try:
+            out.write(json.dumps({"event": event, **data}) + "\n")
+            out.flush()
+        except BrokenPipeError:
+            os._exit(1)  # the parent has gone: nobody is left to read
 
+    ledgers: dict[str, Ledger] = {}  # kept: only a ledger that has watched a claim for long can say that it is void
     for line in lines:
         order = json.loads(line)
         try:
             trial = Trial.from_spec(order["trial"])
+            if trial.key != order["key"]:
+                raise SpecError("the file of a part has changed since the study began; run the study again")
 
             def progress(spent: float, metrics: Mapping[str, float], key: str = trial.key) -> None:
                 say("progress", key=key, spent=spent, metrics=dict(metrics))
@@ -39,15 +45,13 @@ def serve(lines: TextIO, out: TextIO) -> None:
             if order["ledger"] is None:
                 readout, _ = perform(trial, cap=order["cap"])
             else:
-                options = {"every": order["every"], "progress": progress}
-                readout = run_in(Ledger(order["ledger"]), trial, keep=order["keep"], **options)
+                ledger = ledgers.setdefault(order["ledger"], Ledger(order["ledger"]))
+                readout = run_in(ledger, trial, keep=order["keep"], every=order["every"], progress=progress)
             say("done", key=trial.key, cost=readout.cost, state=readout.state, metrics=dict(readout.metrics))
         except Busy:
             say("busy")
         except SpecError as error:
             say("refused", message=str(error))
-        except OSError as error:
-            say("refused", message=f"{error.strerror}: {error.filename or order['ledger']}")
         except Exception as error:
             say("failed", message=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
 
