@@ -23,7 +23,9 @@ myst_enable_extensions = ["colon_fence", "deflist", "attrs_block"]
 myst_heading_anchors = 3
 
 # The pages are executed again when the package has changed, not when only their text has.
-digest = hashlib.sha256(b"".join(f.read_bytes() for f in sorted(SOURCE.rglob("*.*")) if f.suffix in (".py", ".yaml", ".j2")))
+digest = hashlib.sha256(
+    b"".join(f.read_bytes() for f in sorted(SOURCE.rglob("*.*")) if f.suffix in (".py", ".yaml", ".j2"))
+)
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build" / f"executed-{digest.hexdigest()[:12]}")
 nb_execution_timeout = 1200
@@ -33,7 +35,7 @@ nb_execution_show_tb = True
 nb_merge_streams = True
 os.environ["AIRTRACK_DOCS"] = str(HERE / "_build")  # pages keep their trials there
 os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # airtrack itself
-os.environ |= {"COLUMNS": "100", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+os.environ |= {"COLUMNS": "82", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 (HERE / "_build" / "ledger").mkdir(parents=True, exist_ok=True)
 
 autodoc_typehints = "none"
@@ -41,7 +43,6 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 add_module_names = False
-python_maximum_signature_line_length = 100
 
 html_theme = "furo"
 html_title = "airtrack"

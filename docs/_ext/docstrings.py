@@ -1,4 +1,4 @@
-"""The package's docstrings are plain text: paragraphs, aligned lists of names, drawings, doctests. This makes them reST."""
+"""Docstrings are plain text: paragraphs, aligned lists of names, drawings, doctests. This makes them reST."""
 
 from __future__ import annotations
 
