@@ -37,7 +37,9 @@ class Train:
     ...     "net": {"name": "decoder", "layers": 1, "width": 8, "heads": 2}, "optim": {"name": "adamw", "lr": 1e-2}})
     >>> task = build("task", {"name": "depo", "n": 4, "hops": 1})
     >>> given, judge = task.pose(Streams(0) / "task")
-    >>> model = recipe.answer(given, Meter(budget=4 * given.length * 3), Streams(0) / "recipe")
+    >>> meter = Meter(budget=4 * given.length * 3)
+    >>> given.metered(meter)
+    >>> model = recipe.answer(given, meter, Streams(0) / "recipe")
     >>> 0 <= judge(model)["accuracy"] <= 1
     True
     """
