@@ -68,11 +68,11 @@ def bench(tmp_path):
 def until():
     """Wait for a condition, and return its value once that is true."""
 
-    def wait(condition):
+    def wait(condition, every=0.005):
         end = time.monotonic() + PATIENCE
         while not (value := condition()):
             assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.005)
+            time.sleep(every)
         return value
 
     return wait

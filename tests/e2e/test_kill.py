@@ -82,7 +82,7 @@ def test_ten_kills_leave_no_trace(study, workers, bench, until, filed):
         while True:  # until the kill has met a run in progress
             ledger = ledgers[-1]
             run = bench.start("run", path, *options, "--ledger", ledger)
-            until(lambda ledger=ledger, run=run: holder(ledger, run) or run.poll() is not None)
+            until(lambda ledger=ledger, run=run: holder(ledger, run) or run.poll() is not None, every=0.05)
             for _ in range(moment):
                 was = progress(ledger)
                 until(lambda ledger=ledger, run=run, was=was: progress(ledger) != was or run.poll() is not None)
@@ -97,7 +97,7 @@ def test_ten_kills_leave_no_trace(study, workers, bench, until, filed):
 
     for ledger in ledgers:
         run = bench.start("run", path, *options, "--ledger", ledger)
-        until(lambda ledger=ledger, run=run: holder(ledger, run) or run.poll() is not None)
+        until(lambda ledger=ledger, run=run: holder(ledger, run) or run.poll() is not None, every=0.05)
         if victim := holder(ledger, run):
             os.kill(victim, signal.SIGKILL)  # in the end a worker alone: it is replaced
         code, out, err = bench.finish(run)

@@ -73,6 +73,7 @@ class Meter:
         self._look, self._schedule, self._stop = look, schedule or [], stop
         self._checkpoint, self._every, self._progress = checkpoint, every, progress
         self._oracles: dict[str, Stateful] = {}
+        self._idle = 0  # questions whether the budget is live, since the last charge
         self._next = 0  # index into the schedule
         self._before = 0.0  # seconds spent before the last resume
         self._started = self._saved = time.perf_counter()
@@ -93,6 +94,9 @@ class Meter:
 
     def live(self, cost: float = 1) -> bool:
         """Whether the budget holds `cost` more."""
+        self._idle += 1
+        if self._idle > 10_000:
+            raise RuntimeError("a recipe goes on without charging any work; call given.metered(meter) before it")
         return self.spent + cost <= self._limit
 
     def charge(self, work: float) -> None:
@@ -102,6 +106,7 @@ class Meter:
         if self.spent > 0 and self._first is None:  # work is charged before it is done: the first is over now
             self._first = (self.seconds, self.spent)
         self.spent += work
+        self._idle = 0
 
     def grant(self, work: int) -> int:
         """Count as much of `work` as still fits and return it; raises `BudgetSpent` if nothing does."""
@@ -205,8 +210,8 @@ def write_state(path: Path, state: State) -> None:
 def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """All arrays of an `.npz`; raises `SpecError` for a damaged one, `FileNotFoundError` where there is none."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
     except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # a damaged zip makes numpy raise eight different types

@@ -70,7 +70,7 @@ class Grid:
     def __init__(self, *values: Any) -> None:
         if not values:
             raise SpecError("a grid needs at least one value")
-        if len({repr(v) for v in values}) < len(values):
+        if any(v in values[:i] for i, v in enumerate(values)):
             raise SpecError(f"a grid names a value twice: {list(values)}")
         object.__setattr__(self, "values", values)
 
@@ -125,7 +125,7 @@ def family_of(thing: Any) -> str | None:
 @cache
 def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
     hints = get_type_hints(cls, include_extras=True)
-    config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+    config = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
     return {f.name: TypeAdapter(hints[f.name], config=config) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
 
 
@@ -311,12 +311,15 @@ def build(role: str, spec: Any) -> Any:
     there = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for field, value in fields.items():
         if field not in there:
-            raise SpecError(f"{name} has no field {field!r}{nearest(field, there)}")
+            raise SpecError(f"{name} has no field {field!r}{nearest(str(field), there)}")
         if isinstance(value, Mapping) and set(cast("Mapping[str, Any]", value)) == {"grid"}:
             values = cast(Any, value)["grid"]
             if not isinstance(values, (list, tuple)):
                 raise SpecError(f"a grid is a list of values, got {values!r}", field)
-            fields[field] = Grid(*cast("list[Any]", values))
+            try:
+                fields[field] = Grid(*cast("list[Any]", values))
+            except SpecError as error:
+                raise error.below(field) from None
     missing = [
         n for n, f in there.items() if n not in fields and f.default is f.default_factory is dataclasses.MISSING
     ]

@@ -50,6 +50,10 @@ class Katyusha:
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
 
+    def step_cost(self, given: FiniteSum) -> int:
+        """Gradients of the snapshot and of one step: the least budget that does anything."""
+        return given.n + 1
+
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         if given.loss != "logistic":
             raise SpecError(f"katyusha knows the logistic loss, not {given.loss!r}; take a task that has it")
@@ -62,7 +66,7 @@ class Katyusha:
         zero = np.zeros(given.d)
         state = meter.resume() or {"epoch": 0, "y": zero, "z": zero, "snapshot": zero}
         epoch, y, z, snapshot = state["epoch"], state["y"].copy(), state["z"].copy(), state["snapshot"].copy()
-        while meter.live(given.n + 1):
+        while meter.live(self.step_cost(given)):
             full, scalars = given.gradient(snapshot)
             last = not meter.live(steps + given.n + 1)  # no further epoch fits after this one: it takes what is left
             rows, labels, count = given.components(steps + given.n if last else steps)

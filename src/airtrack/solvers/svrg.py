@@ -46,6 +46,10 @@ class Svrg:
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
 
+    def step_cost(self, given: FiniteSum) -> int:
+        """Gradients of the snapshot and of one step: the least budget that does anything."""
+        return given.n + 1
+
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         if given.loss != "logistic":
             raise SpecError(f"svrg knows the logistic loss, not {given.loss!r}; take a task that has it")
@@ -54,7 +58,7 @@ class Svrg:
         eta = self.step / (given.smoothness.max() * (7 if theory else 1))
         state = meter.resume() or {"epoch": 0, "x": np.zeros(given.d), "snapshot": np.zeros(given.d)}
         epoch, x, snapshot = state["epoch"], state["x"].copy(), state["snapshot"].copy()
-        while meter.live(given.n + 1):
+        while meter.live(self.step_cost(given)):
             full, scalars = given.gradient(snapshot)
             last = not meter.live(3 * given.n + 1)  # no further epoch fits after this one: it takes what is left
             rows, labels, count = given.components((3 if last else 2) * given.n)

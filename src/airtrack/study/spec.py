@@ -74,17 +74,28 @@ class Study:
         if holds_grid(self.task):
             raise SpecError("a grid belongs to an arm: a task that differs between trials cannot be compared", "task")
         if not isinstance(self.arms, Mapping) or len(self.arms) < 2:
-            raise SpecError("a study compares at least two arms", "arms")
+            raise SpecError("expected at least two arms, each a name: recipe", "arms")
         arms = {str(name): _at(f"arms.{name}", lambda r=recipe: build("recipe", r)) for name, recipe in self.arms.items()}
         put("arms", arms)
         if isinstance(self.tune, Mapping):
             put("tune", _record(Tune, self.tune, "tune"))
+        if not isinstance(self.tune, Tune):
+            raise SpecError(f"expected a mapping such as {{seeds: 2}}, got {self.tune!r}", "tune")
         if self.comparisons is not None:
             put("comparisons", tuple((str(a), str(b)) for a, b in _pairs(self.comparisons)))
-        put("stop_at", dict(self.stop_at or {}))
+        put("stop_at", _mapped(self.stop_at or {}, "stop_at", "{metric: threshold}"))
+        if isinstance(self.baseline, (int, float)):  # YAML's reading of an arm named 8 or 0.1
+            put("baseline", str(self.baseline))
         self._check()
+        put("stop_at", {name: float(threshold) for name, threshold in self.stop_at.items()})
+        if float(self.budget).is_integer():  # 1e3 and 1000 are one budget, with one key
+            put("budget", int(self.budget))
 
     def _check(self) -> None:
+        for where in ("question", "name", "metric", "baseline"):
+            text = getattr(self, where)
+            if not (isinstance(text, str) or (text is None and where in ("metric", "baseline"))):
+                raise SpecError(f"expected text, got {text!r}", where)
         metrics = dict(self.task.metrics)
         if self.metric is None:
             object.__setattr__(self, "metric", next(iter(metrics)))
@@ -99,9 +110,12 @@ class Study:
         _whole(self.points, "points", least=0)
         _number(self.alpha, "alpha", above=0, below=0.5)
         if self.smallest_effect is not None:
-            _number(self.smallest_effect, "smallest_effect", above=0)
-        for threshold in self.stop_at.values():
-            _number(threshold, "stop_at")
+            ratio = self.compared.scale == "log"
+            _number(self.smallest_effect, "smallest_effect", above=1 if ratio else 0, kind="a ratio" if ratio else "a number")
+        for metric, threshold in self.stop_at.items():
+            _number(threshold, f"stop_at.{metric}")
+        if not re.fullmatch(r"[^./\\\0][^/\\\0]*", self.name):
+            raise SpecError(f"{self.name!r} is no name for a file; leave out / and a . in front", "name")
         if (self.baseline is None) == (self.comparisons is None):
             raise SpecError("say either `baseline: ARM` (all others against it) or `comparisons: [[a, b], …]`")
         for arm in (self.baseline,) if self.baseline is not None else (a for pair in self.pairs for a in pair):
@@ -206,7 +220,12 @@ class Study:
         except UnicodeDecodeError:
             raise SpecError(f"{path} is not text in UTF-8") from None
         except yaml.YAMLError as error:
-            raise SpecError(f"{path} is not plain YAML: {' '.join(str(error).split())}") from None
+            mark = getattr(error, "problem_mark", None)
+            line = f", line {mark.line + 1}" if mark else ""
+            why = " ".join(str(getattr(error, "problem", None) or error).split())
+            raise SpecError(f"{path}{line}: {why}; a study is plain YAML: mappings, lists, numbers, text") from None
+        except RecursionError:
+            raise SpecError(f"{path} is nested too deeply for a study") from None
         try:
             return cls.from_spec(data, name=path.stem, folder=path.resolve().parent)
         except SpecError as error:
@@ -282,6 +301,8 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
     for pair in cast("list[Any]", value):
         if not isinstance(pair, (list, tuple)) or len(cast("list[Any]", pair)) != 2 or pair[0] == pair[1]:
             raise SpecError(f"expected pairs of two different arms, got {pair!r}", "comparisons")
+    if len({frozenset(map(str, pair)) for pair in cast("list[Any]", value)}) < len(cast("list[Any]", value)):
+        raise SpecError("a pair is there twice", "comparisons")
     return [tuple(pair) for pair in cast("list[Any]", value)]
 
 
@@ -290,11 +311,19 @@ def _whole(value: Any, where: str, least: int, other: str = "") -> None:
         raise SpecError(" ".join(f"expected a whole number of at least {least} {other}".split()) + f", got {value!r}", where)
 
 
-def _number(value: Any, where: str, above: float = float("-inf"), below: float = float("inf")) -> None:
+def _mapped(value: Any, where: str, example: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SpecError(f"expected a mapping such as {example}, got {value!r}", where)
+    return dict(cast("Mapping[str, Any]", value))
+
+
+def _number(
+    value: Any, where: str, above: float = float("-inf"), below: float = float("inf"), kind: str = "a number"
+) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not above < value < below:
         limits = f" above {above:g}" if above > float("-inf") else ""
         limits += f" and below {below:g}" if below < float("inf") else ""
-        raise SpecError(f"expected a number{limits}, got {value!r}", where)
+        raise SpecError(f"expected {kind}{limits}, got {value!r}", where)
 
 
 # --------------------------------------------------------------------------------------------------------- YAML
@@ -314,10 +343,13 @@ for _class in (_Loader, _Dumper):
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
-    for i, name in enumerate(keys):
-        if name in keys[:i]:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is there twice", node.start_mark)
+    seen: list[Any] = []
+    for key, _ in node.value:
+        if key.tag != "tag:yaml.org,2002:merge":
+            name = loader.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is there twice", key.start_mark)
+            seen.append(name)
     return loader.construct_mapping(node, deep=True)  # type: ignore[no-untyped-call]
 
 
