@@ -256,6 +256,8 @@ def _load_file(path: Path) -> types.ModuleType:
     if main is not None and getattr(main, "__file__", None) and Path(cast(str, main.__file__)).resolve() == path:
         return main  # the running script itself: importing it twice would make every class twice
     name = f"airtrack_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if name in sys.modules:  # being imported now, and asking for its own part
+        return sys.modules[name]
     source = importlib.util.spec_from_file_location(name, path)
     assert source is not None
     assert source.loader is not None
@@ -264,10 +266,10 @@ def _load_file(path: Path) -> types.ModuleType:
     sys.path.insert(0, str(path.parent))  # so that the file may import its neighbours
     try:
         source.loader.exec_module(module)
-    except SpecError:
-        raise
-    except Exception as error:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, SpecError) or not isinstance(error, Exception):
+            raise
         raise SpecError(f"{path.name} could not be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(path.parent))
