@@ -1,4 +1,4 @@
-"""One thread a process, before anything imports numpy or torch: threads of two processes on one core wait for each other."""
+"""One thread a process, before anything imports numpy or torch: threads that outnumber the cores spin."""
 
 import os
 

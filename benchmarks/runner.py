@@ -62,32 +62,42 @@ def trial(task, recipe, steps):
     return time.process_time() - started - sum(looks), statistics.median(looks)
 
 
+def measured(net, steps, rounds):
+    """Medians over rounds of: placebo, trial against bare, one look in steps."""
+    task = at.tasks.Depo(n=16, hops=1, separator=True)
+    recipe = at.train.Train(net=net, optim=at.optim.AdamW(lr=1e-3), batch=BATCH)
+    given = task.pose(Streams(0) / "task").given
+    batches = []
+    for i in range(steps):
+        x, y = given.batch(i, BATCH)
+        where = np.nonzero(y != IGNORE)
+        batches.append((torch.from_numpy(x), tuple(map(torch.from_numpy, where)), torch.from_numpy(y[where])))
+
+    def plain():
+        module = net.build(given.vocab, Streams(0) / "recipe" / "init", length=given.length, start=given.start)
+        return bare(module, recipe.optim, batches)
+
+    arms = {"bare": plain, "again": plain, "trial": lambda: trial(task, recipe, steps)}
+    order = np.random.Generator(np.random.Philox(key=steps))
+    rows = []
+    for _ in range(rounds + 1):
+        seconds = {name: arms[name]() for name in order.permutation(list(arms))}
+        mine, look = seconds["trial"]
+        rows.append((seconds["again"] / seconds["bare"], mine / seconds["bare"], look / (seconds["bare"] / steps)))
+    return [statistics.median(column) for column in zip(*rows[1:])]  # the first round warms up
+
+
 def main(rounds: int) -> None:
-    print(f"{'model':<28}{'placebo':>9}{'trial / bare':>14}{'throughput':>12}{'one look, in steps':>20}")
-    for width, heads, layers, mlp, steps in ((32, 2, 1, "none", 120), (32, 2, 1, "gated", 120), (128, 4, 2, "gated", 30)):
-        task = at.tasks.Depo(n=16, hops=1, separator=True)
+    print(f"{'model':<32}{'placebo':>9}{'trial / bare':>14}{'throughput':>12}{'one look, in steps':>20}")
+    for width, heads, layers, mlp, steps in (
+        (32, 2, 1, "none", 120),
+        (32, 2, 1, "gated", 120),
+        (128, 4, 2, "gated", 30),
+    ):
         net = at.nets.Decoder(layers=layers, width=width, heads=heads, positions="none", mlp=mlp, canon="A")
-        recipe = at.train.Train(net=net, optim=at.optim.AdamW(lr=1e-3), batch=BATCH)
-        given = task.pose(Streams(0) / "task").given
-        batches = []
-        for i in range(steps):
-            x, y = given.batch(i, BATCH)
-            where = np.nonzero(y != IGNORE)
-            batches.append((torch.from_numpy(x), tuple(map(torch.from_numpy, where)), torch.from_numpy(y[where])))
-        model = lambda: net.build(given.vocab, Streams(0) / "recipe" / "init", length=given.length, start=given.start)  # noqa: B023, E731
-        ratios, placebos, looks, order = [], [], [], np.random.Generator(np.random.Philox(key=width))
-        for _ in range(rounds + 1):
-            arms = {"bare": lambda: bare(model(), recipe.optim, batches), "again": lambda: bare(model(), recipe.optim, batches)}  # noqa: B023
-            arms["trial"] = lambda: trial(task, recipe, steps)  # noqa: B023
-            seconds = {name: arms[name]() for name in order.permutation(list(arms))}
-            mine, look = seconds.pop("trial")
-            ratios.append(mine / seconds["bare"])
-            placebos.append(seconds["again"] / seconds["bare"])
-            looks.append(look / (seconds["bare"] / steps))
-        ratio = statistics.median(ratios[1:])  # the first round warms up
+        placebo, ratio, look = measured(net, steps, rounds)
         name = f"width {width}, {layers} layer{'s' * (layers > 1)}, mlp {mlp}"
-        placebo, look = statistics.median(placebos[1:]), statistics.median(looks[1:])
-        print(f"{name:<28}{placebo:>9.3f}{ratio:>14.3f}{1 / ratio:>12.3f}{look:>20.1f}")
+        print(f"{name:<32}{placebo:>9.3f}{ratio:>14.3f}{1 / ratio:>12.3f}{look:>20.1f}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
@@ -53,14 +54,21 @@ def show(family: str | None, name: str | None) -> Iterator[RenderableType]:
     if example is not None:
         part = cls(**example)
         yield Text("example", style="bold")
-        yield Syntax(_flow({k: v for k, v in to_spec(part).items() if k == "name" or k in example}), "yaml", background_color="default")
+        yield Syntax(
+            _flow({k: v for k, v in to_spec(part).items() if k == "name" or k in example}),
+            "yaml",
+            background_color="default",
+        )
         for line in describe(part):
             yield Text(line)
 
 
 def describe(part: Any) -> list[str]:
     """What a part says of itself: the sizes of a net, the metrics of a task."""
-    lines = [f"{name}: {m.better} is better, {m.bounds[0]:g} … {m.bounds[1]:g}, {m.scale} scale" for name, m in getattr(part, "metrics", {}).items()]
+    lines = [
+        f"{name}: {m.better} is better, {m.bounds[0]:g} … {m.bounds[1]:g}, {m.scale} scale"
+        for name, m in getattr(part, "metrics", {}).items()
+    ]
     return [*lines, *(part.describe() if hasattr(part, "describe") else ())]
 
 
@@ -70,7 +78,9 @@ def _summary(family: str, name: str) -> str:
     if path is None:
         doc = lookup(family, name).__doc__
     else:
-        found = re.search(rf'^@part\("{family}"\)\nclass \w+.*?:\n    """(.+?)(?:\n|""")', path.read_text("utf-8"), re.M | re.S)
+        found = re.search(
+            rf'^@part\("{family}"\)\nclass \w+.*?:\n    """(.+?)(?:\n|""")', path.read_text("utf-8"), re.M | re.S
+        )
         doc = found.group(1) if found else ""
     return (doc or "").strip().partition("\n")[0].rstrip(".")
 
@@ -88,7 +98,11 @@ def _flow(spec: Any) -> str:
         return "{" + ", ".join(f"{k}: {_flow(v)}" for k, v in spec.items()) + "}"
     if isinstance(spec, list):
         return "[" + ", ".join(map(_flow, spec)) + "]"
-    return {None: "null", True: "true", False: "false"}.get(spec, str(spec)) if spec is None or isinstance(spec, bool) else str(spec)
+    return (
+        {None: "null", True: "true", False: "false"}.get(spec, str(spec))
+        if spec is None or isinstance(spec, bool)
+        else str(spec)
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- claims
@@ -109,7 +123,11 @@ def claims(names: list[str], ledger: Ledger, *, console: Console, workers: int |
         result = from_ledger(study, ledger.get)
         trials, work = count(study)
         row = {"name": name, "statement": claim.statement, "source": claim.source, "trials": trials, "work": work}
-        row |= {"unit": study.task.unit, "standing": standing(claim, result), "verdicts": [str(v) for v in result.verdicts]}
+        row |= {
+            "unit": study.task.unit,
+            "standing": standing(claim, result),
+            "verdicts": [str(v) for v in result.verdicts],
+        }
         rows.append(row)
     return rows
 
@@ -118,7 +136,7 @@ def standing(claim: Any, result: Result) -> str:
     """What became of a claim: "not run", "unfinished", "holds" (every outcome is one that it expects), "fails" (one is
     decided against it) or "open"."""
     if result.phase != "done":
-        return "unfinished" if result.readouts and any(result.readouts.values()) or result.tunings else "not run"
+        return "unfinished" if (result.readouts and any(result.readouts.values())) or result.tunings else "not run"
     expected = [(v.outcome, claim.expects[v.names]) for v in result.verdicts if v.names in claim.expects]
     if all(outcome in right for outcome, right in expected):
         return "holds"
@@ -126,16 +144,16 @@ def standing(claim: Any, result: Result) -> str:
     return "fails" if decided else "open"
 
 
-def claims_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(show_lines=True)
-    for column in ("claim", "statement", "source", "cost", "here"):
-        table.add_column(column)
+def claims_table(rows: list[dict[str, Any]]) -> Group:
+    """Claims as blocks: name, standing and cost; statement; source; what the trials here say."""
+    blocks: list[RenderableType] = []
     for row in rows:
         colour = {"holds": "green", "fails": "red"}.get(row["standing"], "yellow")
-        cost = f"{row['trials']} trials\n{row['work']:.2g} {row['unit']}"
-        told = Text(row["standing"], style=colour) + Text("".join(f"\n{v}" for v in row["verdicts"]), style="dim")
-        table.add_row(row["name"], row["statement"], row["source"], cost, told)
-    return table
+        head = Text.assemble((row["name"], "bold"), "  ", (row["standing"], colour))
+        head.append(f"  {row['trials']} trials, {row['work']:.2g} {row['unit']}", "dim")
+        body = Text("\n".join((row["statement"], row["source"], *(f"→ {v}" for v in row["verdicts"]))))
+        blocks += [head, Padding(body, (0, 0, 1, 2))]
+    return Group(*blocks)
 
 
 # ---------------------------------------------------------------------------------------------------- a new part

@@ -81,24 +81,30 @@ def run_study(
     contradictions = book.contradictions()
     for key in contradictions:
         err.print(f"trial {key} gave two different results: it is not deterministic here; both are in {ledger}/trials")
-    path = report.write(result, _report(book, loaded), command=_command("run", study, ledger), contradictions=contradictions)
+    path = report.write(
+        result, _report(book, loaded), command=_command("run", study, ledger), contradictions=contradictions
+    )
     out.print(f"report: {path}", markup=False, highlight=False)
 
 
 @command("plan")
-def plan_study(study: Source, ledger: LedgerDir = Path("ledger"), workers: Workers = None, as_json: AsJson = False) -> None:
+def plan_study(
+    study: Source, ledger: LedgerDir = Path("ledger"), workers: Workers = None, as_json: AsJson = False
+) -> None:
     """Say what a study would cost: trials, work and minutes, from a pilot of each arm. Nothing is kept."""
     from airtrack.study.ledger import Ledger
     from airtrack.study.plan import plan
     from airtrack.study.spec import Study
 
     costs = plan(Study.load(study), Ledger(ledger), workers=workers)
-    out.print_json(json.dumps(costs.to_dict())) if as_json else out.print(costs)
+    _json(costs.to_dict()) if as_json else out.print(costs)
 
 
 @command("status")
 def status(
-    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="without one: everything in the ledger")] = None,
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="without one: everything in the ledger")
+    ] = None,
     ledger: LedgerDir = Path("ledger"),
     as_json: AsJson = False,
 ) -> None:
@@ -110,7 +116,7 @@ def status(
         return
     result = _result(study, ledger)
     if as_json:
-        out.print_json(json.dumps(result.to_dict()))
+        _json(result.to_dict())
         return
     here = {"done": "finished", "tune": "tuning", "confirm": "confirming"}[result.phase]
     missing = f", {len(result.missing)} trials missing in this phase" if result.missing else ""
@@ -126,7 +132,7 @@ def verdict(study: Source, ledger: LedgerDir = Path("ledger"), as_json: AsJson =
     from airtrack import report
 
     result = _result(study, ledger)
-    out.print_json(json.dumps(result.to_dict())) if as_json else out.print(report.terminal(result))
+    _json(result.to_dict()) if as_json else out.print(report.terminal(result))
 
 
 @command("report")
@@ -142,7 +148,9 @@ def report_study(
     book, result = Ledger(ledger), _result(study, ledger)
     path = output or _report(book, result.study)
     command = _command("run", study, ledger)
-    out.print(f"report: {report.write(result, path, command=command, contradictions=book.contradictions())}", highlight=False)
+    out.print(
+        f"report: {report.write(result, path, command=command, contradictions=book.contradictions())}", highlight=False
+    )
 
 
 @command("compare")
@@ -163,7 +171,7 @@ def compare_files(
         found = compare(_column(a), _column(b), **options)
     except ValueError as error:
         raise SpecError(str(error)) from None
-    out.print_json(json.dumps(found.to_dict())) if as_json else out.print(str(found), markup=False, highlight=False)
+    _json(found.to_dict()) if as_json else out.print(str(found), markup=False, highlight=False)
 
 
 @command("parts")
@@ -190,7 +198,7 @@ def claims(
     from airtrack.study.ledger import Ledger
 
     rows = catalogue.claims(names or [], Ledger(ledger), console=out, workers=workers)
-    out.print_json(json.dumps(rows)) if as_json else out.print(catalogue.claims_table(rows))
+    _json(rows) if as_json else out.print(catalogue.claims_table(rows), soft_wrap=False)
 
 
 @command("new")
@@ -204,6 +212,10 @@ def new(
 
     for path in catalogue.new(family, name, folder):
         out.print(f"wrote {path}", markup=False, highlight=False)
+
+
+def _json(data: Any) -> None:
+    typer.echo(json.dumps(data, indent=1))
 
 
 def _result(study: str, ledger: Path) -> Any:
@@ -226,7 +238,7 @@ def _command(verb: str, study: str, ledger: Path) -> str:
 def _everything(ledger: Any, as_json: bool) -> None:
     index = ledger.index()
     if as_json:
-        out.print_json(json.dumps(index))
+        _json(index)
         return
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in index.values():
@@ -245,7 +257,9 @@ def _column(path: Path) -> list[float]:
     try:
         rows = [row for row in csv.reader(path.read_text("utf-8").splitlines()) if row]
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not text in UTF-8'}") from None
+        raise SpecError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not text in UTF-8'}"
+        ) from None
     values: list[float] = []
     for number, row in enumerate(rows):
         try:

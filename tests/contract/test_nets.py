@@ -12,9 +12,9 @@ from airtrack.nets.decoder import Decoder
 from airtrack.nets.mixer import takes
 from airtrack.nets.model import TorchLanguageModel
 
-PARTS = {name: lookup("net", name) for name in known("net")}
-NETS = [name for name, cls in PARTS.items() if takes(cls.build, "vocab")]
-MIXERS = [name for name, cls in PARTS.items() if takes(cls.build, "width") and takes(cls.build, "heads")]
+NETS, MIXERS = (list(known(family)) for family in ("net", "mixer"))
+FAMILY = dict.fromkeys(NETS, "net") | dict.fromkeys(MIXERS, "mixer")
+PARTS = {name: lookup(family, name) for name, family in FAMILY.items()}
 
 IDS = torch.from_numpy(np.random.default_rng(0).integers(1, 9, (3, 12)))
 
@@ -41,14 +41,14 @@ def global_states():
     return torch.get_rng_state().tolist(), random.getstate(), state[1].tolist(), state[2:]
 
 
-def test_every_part_is_a_net_or_a_mixer():
-    assert set(NETS) | set(MIXERS) == set(PARTS)
-    assert not set(NETS) & set(MIXERS)
+def test_every_part_says_how_it_is_built():
+    assert all(takes(PARTS[name].build, "vocab") for name in NETS)
+    assert all(takes(PARTS[name].build, "width") and takes(PARTS[name].build, "heads") for name in MIXERS)
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_specification_makes_an_equal_part(name):
-    assert build("net", to_spec(example(name))) == example(name)
+    assert build(FAMILY[name], to_spec(example(name))) == example(name)
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -16,7 +16,9 @@ class CanonLiftsOneLayer:
     size for a laptop.
     """
 
-    statement: ClassVar[str] = "A Canon layer before the attention lets one attention layer recall; rotary positions do not"
+    statement: ClassVar[str] = (
+        "A Canon layer before the attention lets one attention layer recall; rotary positions do not"
+    )
     source: ClassVar[str] = "Allen-Zhu, Physics of Language Models: Part 4.1, Figure 5"
     expects: ClassVar[dict[tuple[str, str], tuple[str, ...]]] = {
         ("nope+canon", "rope"): ("a better",),

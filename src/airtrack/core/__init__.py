@@ -1,1 +1,1 @@
-"""The ground floor: protocol, named randomness, meter, parts. Numpy, the standard library, and pydantic at the border."""
+"""The ground floor: protocol, named randomness, meter, parts. Numpy, the standard library, pydantic."""

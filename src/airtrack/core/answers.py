@@ -23,7 +23,7 @@ class LanguageModel(Protocol):
 
 
 class _Called:
-    """Any callable on token ids [n, T] that returns scores [n, T, V]: a function, a torch module, a Hugging Face model."""
+    """Any callable on token ids [n, T] that returns scores [n, T, V]: a function, a torch module (Hugging Face)."""
 
     def __init__(self, model: Any) -> None:
         self._model = model

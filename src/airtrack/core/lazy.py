@@ -19,7 +19,7 @@ def _where(package: str, folder: Path) -> dict[str, str]:
     for file in sorted(folder.rglob("*.py")):
         module = ".".join((package, *file.relative_to(folder).with_suffix("").parts))
         if file.stem != "__init__":
-            found |= {name: module for name in _PUBLIC.findall(file.read_text("utf-8"))}
+            found |= dict.fromkeys(_PUBLIC.findall(file.read_text("utf-8")), module)
     return found
 
 

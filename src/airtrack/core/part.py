@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 FAMILIES = {  # family → folder of the package that holds its parts
     "task": "tasks",
     "net": "nets",
+    "mixer": "nets",
     "optim": "optim",
     "schedule": "optim",
     "train": "train",
@@ -160,7 +161,7 @@ def _explain(error: ValidationError, name: str, value: Any) -> SpecError:
     if first["type"] in kind:
         fact = f"expected {kind[first['type']]}, got {first['input']!r}"
     elif first["type"] == "literal_error":
-        expected = [s.strip("'") for s in re.findall(r"'[^']*'", first["ctx"]["expected"])]
+        expected = [s.strip("'") for s in re.findall(r"'[^']*'", first.get("ctx", {})["expected"])]
         fact = f"{first['input']!r} is none of {', '.join(expected)}{nearest(str(first['input']), expected)}"
     else:
         message = first["msg"].removeprefix("Value error, ")
@@ -322,9 +323,7 @@ def build(role: str, spec: Any) -> Any:
                 fields[field] = Grid(*cast("list[Any]", values))
             except SpecError as error:
                 raise error.below(field) from None
-    missing = [
-        n for n, f in there.items() if n not in fields and f.default is f.default_factory is dataclasses.MISSING
-    ]
+    missing = [n for n, f in there.items() if n not in fields and f.default is f.default_factory is dataclasses.MISSING]
     if missing:
         raise SpecError(f"{name} needs a value for {', '.join(missing)}")
     return cls(**fields)
@@ -360,7 +359,9 @@ def _identity(cls: type) -> dict[str, Any]:
     name = name_of(cls)
     if ":" not in name:
         return {"name": name, "version": cls.version}  # type: ignore[attr-defined]
-    file, _, attribute = name.rpartition(":")  # a user's file has no version that anybody keeps: its text is its version
+    file, _, attribute = name.rpartition(
+        ":"
+    )  # a user's file has no version that anybody keeps: its text is its version
     text = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
     return {"name": f"{Path(file).name}:{attribute}", "version": text}
 

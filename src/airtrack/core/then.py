@@ -24,7 +24,9 @@ class Then:
         for change in self.changes:
             if not issubclass(self.first.returns, change.accepts):
                 wants, gets = change.accepts.__name__, self.first.returns.__name__
-                raise ValueError(f"{type(change).__name__} changes a {wants}, {type(self.first).__name__} returns a {gets}")
+                raise ValueError(
+                    f"{type(change).__name__} changes a {wants}, {type(self.first).__name__} returns a {gets}"
+                )
 
     @property
     def accepts(self) -> type:

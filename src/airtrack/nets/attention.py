@@ -14,7 +14,7 @@ from airtrack.nets.canon import Canon
 from airtrack.nets.rotary import Rotary
 
 
-@part("net")
+@part("mixer")
 class Attention:
     """Softmax attention, the mixer of a Transformer. Projections without bias.
 

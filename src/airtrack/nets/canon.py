@@ -68,12 +68,11 @@ def shifted_sum(x: Tensor, weight: Tensor, documents: Tensor | None = None) -> T
     """The definition, in plain differentiable operations. x [B, T, D], weight [4, D] → [B, T, D]."""
     T = x.shape[1]
     y = x * (weight[0] + 1)
-    if documents is not None:
-        near = (documents[:, 1:] == documents[:, :-1]).unsqueeze(-1)  # [B, T−1, 1]: t and t−1, for t = 1 …
-        within = near
+    near = None if documents is None else (documents[:, 1:] == documents[:, :-1]).unsqueeze(-1)  # [B, T−1, 1]: t, t−1
+    within = near
     for j in range(1, min(KERNEL, T)):
         tap = x[:, :-j] * weight[j]
-        if documents is not None:
+        if near is not None and within is not None:
             within = within if j == 1 else within[:, 1:] & near[:, : T - j]  # t − j … t all in one document
             tap = tap * within
         y = y + nn.functional.pad(tap, (0, 0, j, 0))
@@ -95,8 +94,8 @@ class _Canon(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, int | None], x: Tensor, weight: Tensor) -> tuple[Tensor, int]:
-        return torch.vmap(shifted_sum, in_dims)(x, weight), 0
+    def vmap(info: Any, in_dims: Any, *args: Tensor) -> tuple[Tensor, int]:
+        return torch.vmap(shifted_sum, in_dims)(*args), 0
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:

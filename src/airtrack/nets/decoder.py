@@ -44,7 +44,7 @@ class Decoder:
     mlp        "gated": SwiGLU, hidden 8/3 · width; "plain": SiLU, hidden 4 · width; "none"
     canon      any of the letters A (before the mixer), B (on q, k, v), C (before the MLP), D (in the MLP, before the
                activation): where a Canon layer lies (Allen-Zhu, Physics of Language Models 4.1, section 4)
-    mixer      what lets positions see each other: a net part after `airtrack.nets.mixer.Mixer`
+    mixer      what lets positions see each other: a mixer part, after `airtrack.nets.mixer.Mixer`
     tied       the head is the transposed token embedding
 
     >>> Decoder(layers=1, width=32, heads=2, mlp="none", canon="A").count(vocab=36)
@@ -63,7 +63,7 @@ class Decoder:
     rotary: Annotated[float, Gt(0), Le(1)] = 1.0
     mlp: Literal["gated", "plain", "none"] = "gated"
     canon: Annotated[str, AfterValidator(_places)] = ""
-    mixer: Annotated[Any, Slot("net")] = Attention()
+    mixer: Annotated[Any, Slot("mixer")] = Attention()
     tied: bool = False
 
     def check(self) -> None:
@@ -81,7 +81,7 @@ class Decoder:
             raise ValueError(f"{fact}; choose A and B only, or another mlp")
         name, build = type(self.mixer).__name__, self.mixer.build
         if not (takes(build, "width") and takes(build, "heads")):
-            raise ValueError(f"mixer {name} is a whole net: a mixer's build takes width and heads")
+            raise ValueError(f"mixer {name} cannot be built: give it a method build(self, width, heads)")
         if self.positions == "rope" and not takes(build, "rotary"):
             raise ValueError(f"mixer {name} has no rotary positions; set positions: none")
         if "B" in self.canon and not takes(build, "canon"):

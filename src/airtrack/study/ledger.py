@@ -188,7 +188,7 @@ class Ledger:
         except FileNotFoundError:  # let go just now
             return None
         try:
-            holder = json.loads(text)
+            holder: dict[str, Any] = json.loads(text)
         except ValueError:  # being written just now, or by somebody who died doing it
             holder = {"host": None}
         if holder["host"] == platform.node():

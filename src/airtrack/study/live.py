@@ -69,7 +69,9 @@ class Board:
     def __rich__(self) -> Table:
         total, done = sum(self.total.values()), sum(self.done.values())
         elapsed = time.monotonic() - self.began
-        table = Table(title=f"{self.study.name}: {self.phase}, {done} of {total} trials, {elapsed:.0f} s", title_justify="left")
+        table = Table(
+            title=f"{self.study.name}: {self.phase}, {done} of {total} trials, {elapsed:.0f} s", title_justify="left"
+        )
         table.add_column("arm")
         table.add_column("trials", justify="right")
         table.add_column("", width=20)
@@ -86,7 +88,9 @@ class Board:
         return table
 
 
-def shown(study: Study, ledger: Ledger | str | Path = "ledger", *, console: Console | None = None, **options: Any) -> Result:
+def shown(
+    study: Study, ledger: Ledger | str | Path = "ledger", *, console: Console | None = None, **options: Any
+) -> Result:
     """`run`, with its progress shown."""
     board = Board(study, console or Console())
     if not (board.console.is_terminal or board.console.is_jupyter):
@@ -105,7 +109,8 @@ def shown(study: Study, ledger: Ledger | str | Path = "ledger", *, console: Cons
 
 def _owners(result: Result) -> dict[str, str]:
     """Trial key → the arm that it belongs to."""
-    study, owner = result.study, {}
+    study = result.study
+    owner: dict[str, str] = {}
     missing = {t.key: t for t in result.missing}
     if result.phase == "tune":
         for arm in study.arms:

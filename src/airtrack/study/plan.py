@@ -58,7 +58,9 @@ class Cost:
         return asdict(self) | {"trials": self.trials, "work": self.work, "minutes": self.minutes}
 
     def __rich__(self) -> Table:
-        told = f"{self.trials} trials, {self.work:.3g} {self.unit}, about {self.minutes:.1f} min on {self.workers} workers"
+        told = (
+            f"{self.trials} trials, {self.work:.3g} {self.unit}, about {self.minutes:.1f} min on {self.workers} workers"
+        )
         table = Table(title=f"{self.study}: {told}", title_justify="left")
         for name in ("arm", "tuning", "confirming", "in the ledger", "seconds a trial"):
             table.add_column(name, justify="left" if name == "arm" else "right")

@@ -48,7 +48,7 @@ class Result:
     tunings: Mapping[str, Tuning] = field(default_factory=dict[str, Tuning])
     chosen: Mapping[str, Any] = field(default_factory=dict[str, Any])
     readouts: Mapping[str, tuple[Readout, ...]] = field(default_factory=dict[str, tuple[Readout, ...]])
-    verdicts: Verdicts = Verdicts()
+    verdicts: Verdicts = field(default_factory=Verdicts)
 
     @property
     def verdict(self) -> Verdict | Verdicts:
@@ -61,14 +61,22 @@ class Result:
         for arm, tuning in self.tunings.items():
             for response in tuning.responses:
                 rows += [
-                    {"arm": arm, "role": "tune", "seed": tune.TUNE_SEEDS + i, **response.choice, self.study.metric: value}
+                    {
+                        "arm": arm,
+                        "role": "tune",
+                        "seed": tune.TUNE_SEEDS + i,
+                        **response.choice,
+                        str(self.study.metric): value,
+                    }
                     for i, value in enumerate(response.readings)
                 ]
         for arm, readouts in self.readouts.items():
-            chosen = self.tunings[arm].chosen.choice if arm in self.tunings else {}
+            chosen: Mapping[str, Any] = self.tunings[arm].chosen.choice if arm in self.tunings else {}
             for r in readouts:
                 row = {"arm": arm, "role": "confirm", "seed": r.trial["seed"], **chosen, "state": r.state}
-                rows.append(row | dict(r.metrics) | dict(r.facts) | {"spent": r.spent, "reached": r.reached, "key": r.key})
+                rows.append(
+                    row | dict(r.metrics) | dict(r.facts) | {"spent": r.spent, "reached": r.reached, "key": r.key}
+                )
         return rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,7 +86,11 @@ class Result:
             "phase": self.phase,
             "missing": len(self.missing),
             "tuning": {
-                arm: {"optimum": t.optimum, "chosen": dict(t.chosen.choice), "trials": len(t.responses) * self.study.tune.seeds}
+                arm: {
+                    "optimum": t.optimum,
+                    "chosen": dict(t.chosen.choice),
+                    "trials": len(t.responses) * self.study.tune.seeds,
+                }
                 for arm, t in self.tunings.items()
             },
             "chosen": {arm: to_spec(recipe) for arm, recipe in self.chosen.items()},
@@ -141,14 +153,18 @@ def compare_arms(
 ) -> Verdict:
     """The verdict on two arms, or why they cannot be compared."""
     metric = study.measure
-    label = "time to " + ", ".join(f"{m} {t:g}" for m, t in study.stop_at.items()) if study.stop_at else str(study.metric)
+    label = (
+        "time to " + ", ".join(f"{m} {t:g}" for m, t in study.stop_at.items()) if study.stop_at else str(study.metric)
+    )
     first, second = readouts[a], readouts[b]
     named: dict[str, Any] = {"names": (a, b), "metric": label}
     for arm in (a, b):
         tuning = tunings.get(arm)
         if tuning is not None and tuning.optimum == "edge":
             at = ", ".join(f"{path} = {tuning.chosen.choice[path]:g}" for path in tuning.edges)
-            return not_comparable(f"the best setting of {arm} is at the edge of its grid ({at}); widen the grid", **named)
+            return not_comparable(
+                f"the best setting of {arm} is at the edge of its grid ({at}); widen the grid", **named
+            )
     counts = {arm: len(tunings[arm].responses) if arm in tunings else 1 for arm in (a, b)}
     if counts[a] != counts[b]:
         return not_comparable(f"{a} was tuned over {counts[a]} settings and {b} over {counts[b]}", **named)
@@ -157,7 +173,10 @@ def compare_arms(
     if study.stop_at:
         censored = [[r.state == "done" and r.reached is None for r in rs] for rs in (first, second)]
         return compare_times(x, y, censored_a=censored[0], censored_b=censored[1], budget=study.budget, **options)
-    work = [sum(r.spent for r in rs if r.state == "done") / max(1, sum(r.state == "done" for r in rs)) for rs in (first, second)]
+    work = [
+        sum(r.spent for r in rs if r.state == "done") / max(1, sum(r.state == "done" for r in rs))
+        for rs in (first, second)
+    ]
     if min(work) > 0 and max(work) / min(work) - 1 > SAME_WORK:
         spent = f"{a} spent {work[0]:g} {study.task.unit} a trial and {b} {work[1]:g}"
         return not_comparable(f"{spent}; give them the same", **named)

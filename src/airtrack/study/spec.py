@@ -1,4 +1,4 @@
-"""A study: a question, a task, arms, and the rules by which the answer will be found. YAML or Python, the same thing."""
+"""A study: a question, a task, arms, and the rules by which the answer will be found. The same in YAML and Python."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ TUNE_SEEDS = 1_000_000  # tuning seeds start here, far from any confirmation see
 
 @dataclass(frozen=True, kw_only=True)
 class Tune:
-    """How arms are tuned. seeds: for each setting; extend: how many times a grid may grow when its best value is at an edge."""
+    """How arms are tuned.
+
+    seeds   for each setting
+    extend  how many times a grid may grow while its best value is at an edge
+    """
 
     seeds: int = 2
     extend: int = 3
@@ -69,13 +73,17 @@ class Study:
     name: str = "study"
 
     def __post_init__(self) -> None:
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
         put("task", _at("task", lambda: build("task", self.task)))
         if holds_grid(self.task):
             raise SpecError("a grid belongs to an arm: a task that differs between trials cannot be compared", "task")
         if not isinstance(self.arms, Mapping) or len(self.arms) < 2:
             raise SpecError("expected at least two arms, each a name: recipe", "arms")
-        arms = {str(name): _at(f"arms.{name}", lambda r=recipe: build("recipe", r)) for name, recipe in self.arms.items()}
+        arms = {
+            str(name): _at(f"arms.{name}", lambda r=recipe: build("recipe", r)) for name, recipe in self.arms.items()
+        }
         put("arms", arms)
         if isinstance(self.tune, Mapping):
             put("tune", _record(Tune, self.tune, "tune"))
@@ -101,7 +109,9 @@ class Study:
             object.__setattr__(self, "metric", next(iter(metrics)))
         for where, name in (("metric", self.metric), *(("stop_at", m) for m in self.stop_at)):
             if name not in metrics:
-                raise SpecError(f"the task {type(self.task).__name__} has no metric {name!r}{nearest(str(name), metrics)}", where)
+                raise SpecError(
+                    f"the task {type(self.task).__name__} has no metric {name!r}{nearest(str(name), metrics)}", where
+                )
         _number(self.budget, "budget", above=0)
         if self.seeds != "auto":
             _whole(self.seeds, "seeds", least=1, other='or "auto"')
@@ -111,7 +121,12 @@ class Study:
         _number(self.alpha, "alpha", above=0, below=0.5)
         if self.smallest_effect is not None:
             ratio = self.compared.scale == "log"
-            _number(self.smallest_effect, "smallest_effect", above=1 if ratio else 0, kind="a ratio" if ratio else "a number")
+            _number(
+                self.smallest_effect,
+                "smallest_effect",
+                above=1 if ratio else 0,
+                kind="a ratio" if ratio else "a number",
+            )
         for metric, threshold in self.stop_at.items():
             _number(threshold, f"stop_at.{metric}")
         if not re.fullmatch(r"[^./\\\0][^/\\\0]*", self.name):
@@ -120,7 +135,10 @@ class Study:
             raise SpecError("say either `baseline: ARM` (all others against it) or `comparisons: [[a, b], …]`")
         for arm in (self.baseline,) if self.baseline is not None else (a for pair in self.pairs for a in pair):
             if arm not in self.arms:
-                raise SpecError(f"no arm is named {arm!r}{nearest(str(arm), self.arms)}", "baseline" if self.baseline else "comparisons")
+                raise SpecError(
+                    f"no arm is named {arm!r}{nearest(str(arm), self.arms)}",
+                    "baseline" if self.baseline else "comparisons",
+                )
         counts: dict[str, int] = {}
         for name, recipe in self.arms.items():
             if reason := misfit(self.task, recipe):
@@ -211,10 +229,12 @@ class Study:
         if path.suffix not in (".yaml", ".yml"):
             names = sorted(p.stem for p in BUILT_IN.glob("*.yaml"))
             if text not in names:
-                raise SpecError(f"no study is named {text!r}{nearest(text, names)}; or give a .yaml file, or file.py:function")
+                raise SpecError(
+                    f"no study is named {text!r}{nearest(text, names)}; or give a .yaml file, or file.py:function"
+                )
             path = BUILT_IN / f"{text}.yaml"
         try:
-            data = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506  # a SafeLoader
+            data = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # a SafeLoader
         except OSError as error:
             raise SpecError(f"cannot read {path}: {error.strerror}") from None
         except UnicodeDecodeError:
@@ -251,9 +271,17 @@ def axes(spec: Any, path: str = "") -> dict[str, list[Any]]:
     if isinstance(spec, dict):
         if set(cast("dict[str, Any]", spec)) == {"grid"}:
             return {path: spec["grid"]}
-        return {p: v for k, sub in cast("dict[str, Any]", spec).items() for p, v in axes(sub, f"{path}.{k}".lstrip(".")).items()}
+        return {
+            p: v
+            for k, sub in cast("dict[str, Any]", spec).items()
+            for p, v in axes(sub, f"{path}.{k}".lstrip(".")).items()
+        }
     if isinstance(spec, list):
-        return {p: v for i, sub in enumerate(cast("list[Any]", spec)) for p, v in axes(sub, f"{path}.{i}".lstrip(".")).items()}
+        return {
+            p: v
+            for i, sub in enumerate(cast("list[Any]", spec))
+            for p, v in axes(sub, f"{path}.{i}".lstrip(".")).items()
+        }
     return {}
 
 
@@ -308,7 +336,9 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
 
 def _whole(value: Any, where: str, least: int, other: str = "") -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise SpecError(" ".join(f"expected a whole number of at least {least} {other}".split()) + f", got {value!r}", where)
+        raise SpecError(
+            " ".join(f"expected a whole number of at least {least} {other}".split()) + f", got {value!r}", where
+        )
 
 
 def _mapped(value: Any, where: str, example: str) -> dict[str, Any]:

@@ -136,10 +136,21 @@ class Verdict:
         if self.method == "success probability":
             return f": {self._effect(mirror)}"
         factor = "a factor of " if self.effect_kind == "ratio" else ""
+        if self._blurred and self.odds_ratio is not None:
+            odds = (self.odds_ratio, *self.odds_ratio_interval)
+            turned = (_inverse(odds[0]), _inverse(odds[2]), _inverse(odds[1])) if mirror else odds
+            value, low, high = _rounded(*turned)
+            return f" by a factor of {value} [{low}, {high}] in odds, {self._numbers(mirror)} on average"
         if self.effect is not None:
             return f" by {factor}{self._numbers(mirror)}"
         low, high = self._oriented(mirror)[1:]
         return f" by at least {factor}{low:.3g}" if low is not None and high is None else ""
+
+    @property
+    def _blurred(self) -> bool:
+        """Whether the plain difference does not show what the test on the log-odds does."""
+        low, high = self.effect_interval
+        return self.scale == "logit" and low is not None and high is not None and low <= 0 <= high
 
     def _effect(self, mirror: bool = False) -> str:
         if self.method == "success probability" and self.successes is not None:
@@ -173,7 +184,9 @@ class Verdict:
         if self.outcome == "no verdict yet":
             pass  # the reason holds the p
         elif self.outcome == "equivalent":
-            parts.append(f"two one-sided tests: {format_p(self.p_equivalence)}")
+            holm = f"Holm-adjusted {format_p(self.p_adjusted)} over {self.comparisons} comparisons"
+            told = format_p(self.p_equivalence) if self.p_adjusted is None else holm
+            parts.append(f"two one-sided tests, {told}")
         elif self.p_adjusted is not None:
             parts.append(f"Holm-adjusted {format_p(self.p_adjusted)} over {self.comparisons} comparisons")
         elif self.p is not None:
@@ -183,7 +196,12 @@ class Verdict:
     def _more(self) -> str:
         if not self.seeds_more:
             return ""
-        return f"; {self.seeds_more} more seed{'s' if self.seeds_more > 1 else ''} for 80 % power at {self.seeds_basis}"
+        more = (
+            "more than a thousand more seeds"
+            if self.seeds_more > 1000
+            else f"{self.seeds_more} more seed{'s' * (self.seeds_more > 1)}"
+        )
+        return f"; {more} for 80 % power at {self.seeds_basis}"
 
 
 def not_comparable(reason: str, *, names: tuple[str, str] = ("a", "b"), metric: str = "", **known: Any) -> Verdict:

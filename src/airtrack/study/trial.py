@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from airtrack.core.meter import BudgetSpent, Meter, State
-from airtrack.core.part import SpecError, build, digest, family_of, identity, to_spec
+from airtrack.core.part import SpecError, build, digest, identity, to_spec
 from airtrack.core.problem import Diverged, Judge
 from airtrack.core.streams import Streams
 from airtrack.core.then import Then
@@ -105,7 +105,9 @@ def misfit(task: Any, recipe: Any) -> str | None:
     if issubclass(task.gives, recipe.accepts):
         return None
     names = (type(x).__name__.lower() for x in (recipe, task))
-    return "{} needs a {wants}, {} gives a {gets}".format(*names, wants=recipe.accepts.__name__, gets=task.gives.__name__)
+    return "{} needs a {wants}, {} gives a {gets}".format(
+        *names, wants=recipe.accepts.__name__, gets=task.gives.__name__
+    )
 
 
 def perform(
@@ -154,7 +156,9 @@ def perform(
     except BudgetSpent:
         answer = meter.latest
         if answer is None:
-            raise SpecError(f"the budget of {trial.budget:g} {trial.task.unit} was spent before there was an answer") from None
+            raise SpecError(
+                f"the budget of {trial.budget:g} {trial.task.unit} was spent before there was an answer"
+            ) from None
     except Diverged as error:
         state, reason = "diverged", str(error)
     seconds = meter.seconds
@@ -202,7 +206,9 @@ def pack(recipe: Any, answer: Any) -> State:
         return recipe.pack(answer)
     if isinstance(answer, np.ndarray):
         return {"answer": answer}
-    raise SpecError(f"{type(recipe).__name__} returns a {type(answer).__name__}; to be changed it needs pack and unpack")
+    raise SpecError(
+        f"{type(recipe).__name__} returns a {type(answer).__name__}; to be changed it needs pack and unpack"
+    )
 
 
 def unpack(recipe: Any, state: State, given: Any) -> Any:
@@ -229,5 +235,3 @@ def _versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
-
-

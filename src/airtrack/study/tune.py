@@ -78,7 +78,9 @@ def judge(study: Study, arm: str, recipe: Any, look_up: Lookup) -> Tuning | None
             return None
         responses.append(Response(choice, one, tuple(reading(study, r) for r in found if r is not None)))
     best = max(responses, key=lambda r: r.score(metric))
-    ends, edges, p = {}, {}, None
+    ends: dict[str, str] = {}
+    edges: dict[str, str] = {}
+    p = None
     for path, values in axes(to_spec(recipe)).items():
         if len(values) > 1 and all(map(_numeric, values)) and best.choice[path] in (min(values), max(values)):
             ends[path] = "low" if best.choice[path] == min(values) else "high"
@@ -108,7 +110,9 @@ def grown(tuning: Tuning, metric: Metric) -> Any:
         if len(values) < 2 or not all(map(_numeric, values)) or min(values) <= 0:
             continue
         values = sorted(values)
-        ends = {v: max(r.score(metric) for r in tuning.responses if r.choice[path] == v) for v in (values[0], values[-1])}
+        ends = {
+            v: max(r.score(metric) for r in tuning.responses if r.choice[path] == v) for v in (values[0], values[-1])
+        }
         side = tuning.edges.get(path) or ("low" if ends[values[0]] > ends[values[-1]] else "high")
         if tuning.edges and path not in tuning.edges:
             continue
