@@ -152,7 +152,7 @@ def test_the_study_without_the_fault_is_good(tmp_path):
         ("canon-recal", "did you mean 'canon-recall'?"),
         ("nowhere.py:study", "there is no file"),
         ("made.py:studdy", "did you mean 'study'?"),
-        ("made.py:number", "gave a int; it should return a Study"),
+        ("made.py:number", "gave an int; it should return a Study"),
         ("broken.py:study", "broken.py could not be imported: ZeroDivisionError: division by zero"),
         ("latin.yaml", "latin.yaml is not text in UTF-8"),
         ("folder.yaml", "cannot read folder.yaml: Is a directory"),

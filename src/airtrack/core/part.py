@@ -180,6 +180,15 @@ def nearest(word: str, known: Any) -> str:
     return (f"; did you mean {close[0]!r}?" if close else ";") + f" known: {', '.join(names) or 'none'}"
 
 
+def article(word: str) -> str:
+    """A word with its article.
+
+    >>> article("solver"), article("optim")
+    ('a solver', 'an optim')
+    """
+    return f"an {word}" if word[0].lower() in "aeiou" else f"a {word}"
+
+
 def holds_grid(value: Any) -> bool:
     """Whether a part, or a part within it, still has a field to tune."""
     if dataclasses.is_dataclass(value) and not isinstance(value, (type, Grid)):
@@ -233,7 +242,7 @@ def lookup(role: str, name: str) -> type:
             raise SpecError(f"no {role} is named {name!r}{nearest(name, known(role))}")
     if family_of(cls) not in ROLES[role]:
         what = f"a part of the family {family_of(cls)}" if family_of(cls) else 'not a part: mark it with @part("…")'
-        raise SpecError(f"{name!r} is {what}, but a {role} is needed here ({' or '.join(ROLES[role])})")
+        raise SpecError(f"{name!r} is {what}, but {article(role)} is needed here ({' or '.join(ROLES[role])})")
     return cls
 
 
@@ -300,16 +309,16 @@ def build(role: str, spec: Any) -> Any:
     """The part that a spec describes: `{"name": …, field: value …}`, a bare name, or a part as it is."""
     if family_of(spec) and not isinstance(spec, type):
         if family_of(spec) not in ROLES[role]:
-            raise SpecError(f"a {role} is needed here, {type(spec).__name__} is a {family_of(spec)}")
+            raise SpecError(f"{article(role)} is needed here, {type(spec).__name__} is {article(str(family_of(spec)))}")
         return spec
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping):
-        raise SpecError(f"expected a {role}, such as {{name: …}}, got {spec!r}")
+        raise SpecError(f"expected {article(role)}, such as {{name: …}}, got {spec!r}")
     fields = dict(cast("Mapping[str, Any]", spec))
     name = fields.pop("name", None)
     if not isinstance(name, str):
-        raise SpecError(f"a {role} needs a name{nearest('', known(role))}")
+        raise SpecError(f"{article(role)} needs a name{nearest('', known(role))}")
     cls = lookup(role, name)
     there = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for field, value in fields.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from airtrack.core.meter import Meter
-from airtrack.core.part import Slot, part
+from airtrack.core.part import Slot, article, part
 from airtrack.core.streams import Streams
 
 
@@ -23,10 +23,8 @@ class Then:
     def check(self) -> None:
         for change in self.changes:
             if not issubclass(self.first.returns, change.accepts):
-                wants, gets = change.accepts.__name__, self.first.returns.__name__
-                raise ValueError(
-                    f"{type(change).__name__} changes a {wants}, {type(self.first).__name__} returns a {gets}"
-                )
+                wants, gets = article(change.accepts.__name__), article(self.first.returns.__name__)
+                raise ValueError(f"{type(change).__name__} changes {wants}, {type(self.first).__name__} returns {gets}")
 
     @property
     def accepts(self) -> type:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from airtrack.core.part import Grid, SpecError, build, holds_grid, load_object, nearest, relative_to, to_spec
+from airtrack.core.part import Grid, SpecError, article, build, holds_grid, load_object, nearest, relative_to, to_spec
 from airtrack.core.problem import Metric
 from airtrack.core.streams import Streams
 from airtrack.study.trial import Trial, misfit
@@ -224,7 +224,7 @@ class Study:
             if isinstance(study, Mapping):
                 file, _, function = text.rpartition(":")
                 return cls.from_spec(study, name=function, folder=Path(file).resolve().parent)
-            raise SpecError(f"{text} gave a {type(study).__name__}; it should return a Study")
+            raise SpecError(f"{text} gave {article(type(study).__name__)}; it should return a Study")
         path = Path(text)
         if path.suffix not in (".yaml", ".yml"):
             names = sorted(p.stem for p in BUILT_IN.glob("*.yaml"))

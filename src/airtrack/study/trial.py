@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from airtrack.core.meter import BudgetSpent, Meter, State
-from airtrack.core.part import SpecError, build, digest, identity, to_spec
+from airtrack.core.part import SpecError, article, build, digest, identity, to_spec
 from airtrack.core.problem import Diverged, Judge
 from airtrack.core.streams import Streams
 from airtrack.core.then import Then
@@ -104,10 +104,8 @@ def misfit(task: Any, recipe: Any) -> str | None:
     """Why a recipe cannot work on a task, or None."""
     if issubclass(task.gives, recipe.accepts):
         return None
-    names = (type(x).__name__.lower() for x in (recipe, task))
-    return "{} needs a {wants}, {} gives a {gets}".format(
-        *names, wants=recipe.accepts.__name__, gets=task.gives.__name__
-    )
+    solver, problem = (type(x).__name__.lower() for x in (recipe, task))
+    return f"{solver} needs {article(recipe.accepts.__name__)}, {problem} gives {article(task.gives.__name__)}"
 
 
 def perform(

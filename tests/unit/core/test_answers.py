@@ -1,0 +1,135 @@
+"""What a judge receives: any callable on ids as a language model, arrays that are checked; the rest is junk."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from airtrack.core.answers import array, language_model
+from airtrack.core.judging import judge
+from airtrack.core.problem import Judge, Junk, Metric
+
+IDS = np.arange(12).reshape(3, 4) % 5
+
+
+class Bigram(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(5, 5)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, ids):
+        return self.drop(self.table(ids))
+
+
+class Wrapped(Bigram):
+    """As Hugging Face's models answer."""
+
+    def forward(self, ids):
+        return type("Output", (), {"logits": super().forward(ids)})()
+
+
+@pytest.mark.parametrize("kind", [Bigram, Wrapped])
+def test_torch_modules_are_models(kind):
+    module = kind().train()
+    scores = module.table.weight.detach().double().numpy()[IDS]
+    expected = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+    found = language_model(module).log_probs(IDS)
+    np.testing.assert_allclose(found, expected, atol=1e-6)  # dropout is off
+    assert module.training  # and on again
+
+
+def test_functions_are_models_and_positions_can_be_asked_for():
+    model = language_model(lambda ids: np.eye(5)[ids] * 3)
+    rows, columns = np.array([0, 2, 2]), np.array([1, 0, 3])
+    np.testing.assert_array_equal(model.log_probs(IDS, (rows, columns)), model.log_probs(IDS)[rows, columns])
+    np.testing.assert_allclose(np.exp(model.log_probs(IDS)).sum(-1), 1)
+
+
+def test_a_model_is_taken_as_it_is():
+    class Own:
+        def log_probs(self, ids, at=None):
+            return "mine"
+
+    own = Own()
+    assert language_model(own) is own
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        lambda ids: np.full((*ids.shape, 5), np.nan),
+        lambda ids: np.full((*ids.shape, 5), np.inf),
+        lambda ids: np.zeros((len(ids), 5)),
+        lambda ids: np.zeros((*ids.shape[::-1], 5)),
+    ],
+)
+def test_scores_that_are_none_are_junk(scores):
+    with pytest.raises(Junk):
+        language_model(scores).log_probs(IDS)
+
+
+@pytest.mark.parametrize("answer", [None, 3, "model", np.zeros(3)])
+def test_what_cannot_be_called_is_junk(answer):
+    with pytest.raises(Junk, match="is no model of token ids: give a callable"):
+        language_model(answer)
+
+
+def test_huge_scores_do_not_overflow():
+    found = language_model(lambda ids: np.full((*ids.shape, 5), 1e300)).log_probs(IDS)
+    np.testing.assert_allclose(found, -math.log(5))
+
+
+@pytest.mark.parametrize(
+    "answer", [None, "abc", [[1, 2], [3]], np.zeros(3), np.zeros((2, 2)), [1, np.nan], [np.inf, 0], {"a": 1}, lambda: 1]
+)
+def test_arrays_of_another_kind_are_junk(answer):
+    with pytest.raises(Junk):
+        array(answer, (2,))
+
+
+def test_arrays_are_taken_from_anything_that_is_one():
+    for answer in ([1, 2], (1.0, 2.0), np.array([1, 2], np.float32), torch.tensor([1.0, 2.0])):
+        np.testing.assert_array_equal(array(answer, (2,)), [1.0, 2.0])
+
+
+# ------------------------------------------------------------------------------------------------------------- judges
+
+
+METRICS = {"good": Metric("high", (0.0, 1.0)), "bad": Metric("low", (0.0, 10.0), "log")}
+
+
+@pytest.mark.parametrize(
+    ("scores", "read"),
+    [
+        ({"good": 0.5, "bad": 3.0}, {"good": 0.5, "bad": 3.0}),
+        ({"good": 2.0, "bad": -1.0}, {"good": 1.0, "bad": 0.0}),
+        ({"good": math.nan, "bad": math.inf}, {"good": 0.0, "bad": 10.0}),
+        ({"good": -math.inf, "bad": math.nan}, {"good": 0.0, "bad": 10.0}),
+        ({}, {"good": 0.0, "bad": 10.0}),
+    ],
+)
+def test_no_reading_leaves_its_bounds(scores, read):
+    assert Judge(lambda answer: scores, METRICS)(None) == read
+
+
+def test_junk_reads_worst_and_says_why():
+    def score(answer):
+        raise Junk("it is no answer")
+
+    assert Judge(score, METRICS).read(None) == ({"good": 0.0, "bad": 10.0}, "it is no answer")
+
+
+def test_other_errors_of_a_judge_are_bugs_and_pass():
+    with pytest.raises(ZeroDivisionError):
+        Judge(lambda answer: {"good": 1 / 0}, METRICS)(None)
+
+
+def test_what_was_made_elsewhere_can_be_judged():
+    task = {"name": "depo", "n": 4, "hops": 1}
+    readings = judge(task, lambda ids: np.zeros((*ids.shape, 64)))
+    assert 0 <= readings["accuracy"] < 0.6
+    assert judge(task, "no model")["accuracy"] == 0
+    assert judge("logistic", np.full(50, 0.1), seed=1) != judge("logistic", np.full(50, 0.1), seed=2)
