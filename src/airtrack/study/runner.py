@@ -18,7 +18,7 @@ from typing import Any
 
 from airtrack.core.part import SpecError
 from airtrack.study.ledger import Ledger
-from airtrack.study.trial import Readout, Trial, first_of
+from airtrack.study.trial import Trial, first_of
 
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 IN_WORKER = "AIRTRACK_WORKER"  # set in the environment of workers
@@ -186,9 +186,3 @@ class Pool:
                 done[trial.key] = event
                 on_event(trial, event)
         return done
-
-
-def readouts(ledger: Ledger, trials: Iterable[Trial]) -> dict[str, Readout]:
-    """Key → readout of those trials that the ledger has."""
-    found = ((trial.key, ledger.get(trial.key)) for trial in trials)
-    return {key: readout for key, readout in found if readout is not None}
