@@ -91,8 +91,10 @@ class Ruler:
             return [float(places[v]) for v in sorted(kept)], [number(v) for v in sorted(kept)]
         inside = _round_numbers(self.back(low), self.back(high), most)
         at = self.place(inside)
-        kept = [v for v, p in zip(inside, at) if low <= p <= high]
-        return [float(p) for p in at if low <= p <= high], [number(v, 4) for v in kept]
+        labels = [number(v, 4) for v, p in zip(inside, at) if low <= p <= high]
+        if most > 3 and max(map(len, labels), default=0) > 7:  # long ones would run into each other
+            return self.ticks(low, high, 3)
+        return [float(p) for p in at if low <= p <= high], labels
 
 
 def _round_numbers(low: float, high: float, most: int) -> list[float]:
