@@ -176,10 +176,9 @@ class Ledger:
             if path.read_text("utf-8") != stale:
                 raise Busy
             marker.replace(path)
-        except FileNotFoundError:
-            raise Busy from None
-        finally:
+        except (Busy, FileNotFoundError):
             marker.unlink(missing_ok=True)
+            raise Busy from None
 
     def _void(self, path: Path) -> str | None:
         """The claim's text if its holder is dead: gone from this machine, or silent for three heartbeats."""
@@ -188,11 +187,12 @@ class Ledger:
         except FileNotFoundError:  # let go just now
             return None
         try:
-            holder: dict[str, Any] = json.loads(text)
-        except ValueError:  # being written just now, or by somebody who died doing it
-            holder = {"host": None}
-        if holder["host"] == platform.node():
-            return text if _born(holder["pid"]) != holder["born"] else None
+            holder = json.loads(text)
+            host, pid, born = holder["host"], holder["pid"], holder["born"]
+        except (ValueError, KeyError, TypeError):  # being written just now, or by somebody who died doing it
+            host = pid = born = None
+        if host == platform.node():
+            return text if _born(pid) != born else None
         seen, since = self._seen.setdefault(str(path), (mtime, time.monotonic()))
         if seen != mtime:  # clocks of two machines may differ; that a file changes, both see
             self._seen[str(path)] = (mtime, time.monotonic())
