@@ -456,3 +456,18 @@ def test_the_import_is_light():
         "import sys, airtrack.study.compare, airtrack.study.looks, airtrack.study.flat; print('scipy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_a_better_sentence_shows_an_interval_that_excludes_equality():
+    """Accuracies near 1 with one straggler: decided on the log-odds, not in plain points."""
+    low = [0.96, 0.9966, 0.9941, 0.9819, 0.9858, 0.9946, 0.9824, 0.7886]
+    high = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.8853]
+    verdict = compare(low, high, scale="logit", names=("low", "high"))
+    assert verdict.winner == "high"
+    assert verdict.effect_interval[0] < 0 < verdict.effect_interval[1]
+    assert "high is better than low by a factor of " in str(verdict)
+    assert " in odds, " in str(verdict)
+    odds_low, odds_high = verdict.odds_ratio_interval
+    assert odds_high < 1
+    assert f"{1 / odds_high:.0f}" in str(verdict)
+    assert f"{1 / odds_low:.0f}" in str(verdict)
