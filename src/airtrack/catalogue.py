@@ -7,15 +7,17 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import yaml
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from airtrack.core.part import FAMILIES, SpecError, known, lookup, nearest, shipped, to_spec
+from airtrack.core.part import FAMILIES, Slot, SpecError, known, lookup, nearest, shipped, to_spec
 from airtrack.study.ledger import Ledger
 from airtrack.study.live import shown
 from airtrack.study.plan import count
@@ -35,7 +37,7 @@ def show(family: str | None, name: str | None) -> Iterator[RenderableType]:
         for one in [family] if family else FAMILIES:
             for part, origin in sorted(known(one).items()):
                 if origin == "airtrack" or _fits(one, part):
-                    table.add_row(one, part, _summary(one, part), origin)
+                    table.add_row(one, part, Text(_summary(one, part)), origin)
         yield table
         return
     cls = lookup(family, name)
@@ -44,11 +46,11 @@ def show(family: str | None, name: str | None) -> Iterator[RenderableType]:
     fields = Table(box=None, pad_edge=False)
     for column in ("field", "type", "default"):
         fields.add_column(column)
+    hints = get_type_hints(cls, include_extras=True)
     for f in dataclasses.fields(cls):  # type: ignore[arg-type]
         required = f.default is f.default_factory is dataclasses.MISSING
-        default = "required" if required else repr(f.default)
-        kind = f.type if isinstance(f.type, str) else getattr(f.type, "__name__", str(f.type))
-        fields.add_row(f.name, re.sub(r"Annotated\[Any, Slot\(\"(\w+)\"\)\]", r"a \1", kind), default)
+        default = "required" if required else _flow(to_spec(f.default))
+        fields.add_row(f.name, Text(kind(hints[f.name])), Text(default))
     yield fields
     example = getattr(cls, "example", None)
     if example is not None:
@@ -61,6 +63,33 @@ def show(family: str | None, name: str | None) -> Iterator[RenderableType]:
         )
         for line in describe(part):
             yield Text(line)
+
+
+_LIMITS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
+
+def kind(hint: Any) -> str:
+    """A field's type, for people.
+
+    >>> from annotated_types import Gt
+    >>> kind(Annotated[int, Gt(0)] | None), kind(Literal["rope", "none"])
+    ('int > 0 | null', 'rope | none')
+    >>> kind(tuple[Annotated[Any, Slot("change")], ...])
+    'list of: change'
+    """
+    if get_origin(hint) is Annotated:
+        base, *marks = get_args(hint)
+        slots = [m.role for m in marks if isinstance(m, Slot)]
+        limits = [f"{sign} {getattr(m, name)}" for m in marks for name, sign in _LIMITS.items() if hasattr(m, name)]
+        return slots[0] if slots else " ".join((kind(base), ", ".join(limits))).strip()
+    if get_origin(hint) is Literal:
+        return " | ".join(map(str, get_args(hint)))
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(map(kind, get_args(hint)))
+    if get_origin(hint) is tuple:
+        inside = [kind(a) for a in get_args(hint) if a is not Ellipsis]
+        return f"list of: {', '.join(inside)}"
+    return "null" if hint is NoneType else getattr(hint, "__name__", str(hint))
 
 
 def describe(part: Any) -> list[str]:
@@ -94,15 +123,8 @@ def _fits(family: str, name: str) -> bool:
 
 
 def _flow(spec: Any) -> str:
-    if isinstance(spec, dict):
-        return "{" + ", ".join(f"{k}: {_flow(v)}" for k, v in spec.items()) + "}"
-    if isinstance(spec, list):
-        return "[" + ", ".join(map(_flow, spec)) + "]"
-    return (
-        {None: "null", True: "true", False: "false"}.get(spec, str(spec))
-        if spec is None or isinstance(spec, bool)
-        else str(spec)
-    )
+    """A spec as one line of YAML."""
+    return yaml.safe_dump(spec, default_flow_style=True, sort_keys=False, width=10_000).removesuffix("...\n").strip()
 
 
 # -------------------------------------------------------------------------------------------------------- claims
