@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from airtrack.core.part import to_spec
+from airtrack.core.part import SpecError, to_spec
 from airtrack.core.problem import Metric
 from airtrack.study.flat import flat
 from airtrack.study.spec import TUNE_SEEDS, Study, axes, settings, with_grid
@@ -104,7 +105,7 @@ def grown(tuning: Tuning, metric: Metric) -> Any:
     """The arm with its grid one value longer: beyond the edge that holds its best, or else on its better side.
 
     The new value continues the last ratio of the grid, so that half-decades stay half-decades; None if no field of
-    the arm can grow (a grid of names, of numbers that change sign, or of a single value).
+    the arm can grow (a grid of names, of numbers that change sign, of a single value, or at the end of its range).
     """
     for path, values in axes(to_spec(tuning.recipe)).items():
         if len(values) < 2 or not all(map(_numeric, values)) or min(values) <= 0:
@@ -122,7 +123,10 @@ def grown(tuning: Tuning, metric: Metric) -> Any:
             new = max(1, round(new))
             if new in values:
                 continue
-        return with_grid(tuning.recipe, path, sorted([*values, new]))
+        longer = with_grid(tuning.recipe, path, sorted([*values, new]))
+        with suppress(SpecError):  # the new value may be out of the field's range
+            settings(longer)
+            return longer
     return None
 
 
