@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from airtrack.study.ledger import Ledger
 from airtrack.study.result import Result
@@ -26,27 +28,24 @@ class Board:
         self.began = time.monotonic()
         self.phase = ""
         self.arms: dict[str, str] = {}  # trial key → arm
+        self.choices: dict[str, str] = {}  # trial key → the setting that it tries
         self.total: dict[str, int] = {}
         self.done: dict[str, int] = {}
         self.latest: dict[str, float] = {}
         self.running: dict[str, float] = {}  # trial key → share of its budget
         self.best: dict[str, str] = {}
+        self.plain = not (console.is_terminal or console.is_jupyter)
 
     def round(self, result: Result) -> None:
         """A batch of trials begins."""
         self.phase = {"tune": "tuning", "confirm": "confirming"}[result.phase]
-        owner = _owners(result)
-        self.arms, self.total, self.done, self.running = {}, {}, {}, {}
-        for trial in result.missing:
-            arm = owner[trial.key]
-            self.arms[trial.key] = arm
+        self.total, self.done, self.running = {}, {}, {}
+        self.arms, self.choices = _owners(result)
+        for key in {trial.key for trial in result.missing}:
+            arm = self.arms[key]
             self.total[arm] = self.total.get(arm, 0) + 1
-        self.best = {
-            arm: ", ".join(f"{path.rpartition('.')[2]} {_short(v)}" for path, v in t.chosen.choice.items())
-            for arm, t in result.tunings.items()
-        }
-        if not self.console.is_terminal:
-            self.console.print(f"{self.phase}: {len(result.missing)} trials", highlight=False)
+        self.best = {arm: _told(t.chosen.choice) for arm, t in result.tunings.items()}
+        self._say(f"{self.phase}: {sum(self.total.values())} trials")
 
     def event(self, trial: Trial, event: dict[str, Any]) -> None:
         """Something happened to a trial."""
@@ -60,18 +59,21 @@ class Board:
             self.running.pop(trial.key, None)
             self.done[arm] = self.done.get(arm, 0) + 1
             self.latest[arm] = event["metrics"][self.study.metric]
-            if not self.console.is_terminal:
-                role = "tune" if trial.seed >= TUNE_SEEDS else "confirm"
-                told = f"  {role} {arm}, seed {trial.seed % TUNE_SEEDS}: {self.study.metric} {_short(self.latest[arm])}"
-                seconds = event["cost"].get("seconds")
-                self.console.print(told + (f", {seconds:.1f} s" if seconds else ""), highlight=False)
+            role = "tune" if trial.seed >= TUNE_SEEDS else "confirm"
+            which = ", ".join(filter(None, (arm, self.choices.get(trial.key), f"seed {trial.seed % TUNE_SEEDS}")))
+            reading = f"{self.study.metric} {_short(self.latest[arm])}" if event["state"] == "done" else event["state"]
+            seconds = event["cost"].get("seconds")
+            self._say(f"  {role} {which}: {reading}" + (f", {seconds:.1f} s" if seconds else ""))
+
+    def _say(self, line: str) -> None:
+        if self.plain:
+            self.console.print(line, markup=False, highlight=False)
 
     def __rich__(self) -> Table:
         total, done = sum(self.total.values()), sum(self.done.values())
         elapsed = time.monotonic() - self.began
-        table = Table(
-            title=f"{self.study.name}: {self.phase}, {done} of {total} trials, {elapsed:.0f} s", title_justify="left"
-        )
+        title = f"{self.study.name}: {self.phase}, {done} of {total} trials, {elapsed:.0f} s"
+        table = Table(title=Text(title), title_justify="left")
         table.add_column("arm")
         table.add_column("trials", justify="right")
         table.add_column("", width=20)
@@ -83,7 +85,7 @@ class Board:
             partial = sum(share for key, share in self.running.items() if self.arms.get(key) == arm)
             filled = round(20 * min(1, (n + partial) / of)) if of else 20
             bar = f"[green]{'━' * filled}[/][dim]{'━' * (20 - filled)}[/]"
-            cells = [arm, f"{n}/{of}", bar, _short(self.latest[arm]) if arm in self.latest else ""]
+            cells = [Text(arm), f"{n}/{of}", bar, _short(self.latest[arm]) if arm in self.latest else ""]
             table.add_row(*cells, *([self.best.get(arm, "")] if self.best else []))
         return table
 
@@ -93,7 +95,7 @@ def shown(
 ) -> Result:
     """`run`, with its progress shown."""
     board = Board(study, console or Console())
-    if not (board.console.is_terminal or board.console.is_jupyter):
+    if board.plain:
         return run(study, ledger, on_round=board.round, on_event=board.event, **options)
     live = Live(board, console=board.console, refresh_per_second=4, transient=True)
 
@@ -107,19 +109,24 @@ def shown(
         live.stop()
 
 
-def _owners(result: Result) -> dict[str, str]:
-    """Trial key → the arm that it belongs to."""
+def _owners(result: Result) -> tuple[dict[str, str], dict[str, str]]:
+    """Trial key → the arm that it belongs to, and the setting that it tries."""
     study = result.study
     owner: dict[str, str] = {}
-    missing = {t.key: t for t in result.missing}
+    choices: dict[str, str] = {}
     if result.phase == "tune":
-        for arm in study.arms:
-            recipe = result.arms[arm]
-            owner |= {t.key: arm for _, _, its in trials(study, recipe) for t in its}
+        for arm, recipe in result.arms.items():
+            for choice, _, its in trials(study, recipe):
+                owner |= {t.key: arm for t in its}
+                choices |= {t.key: _told(choice) for t in its}
     else:
-        seeds = {t.seed for t in missing.values()}
-        owner |= {study.trial(recipe, seed).key: arm for arm, recipe in result.chosen.items() for seed in seeds}
-    return owner
+        seeds = {t.seed for t in result.missing}
+        owner = {study.trial(recipe, seed).key: arm for arm, recipe in result.chosen.items() for seed in seeds}
+    return owner, choices
+
+
+def _told(choice: Mapping[str, Any]) -> str:
+    return ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in choice.items())
 
 
 def _short(value: Any) -> str:
