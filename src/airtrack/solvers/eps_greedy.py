@@ -65,7 +65,7 @@ class EpsGreedy:
             episode += 1
             if episode % every == 0:
                 meter.offer(greedy(quality))
-            meter.save(lambda: _state(episode, quality, visits))  # noqa: B023  (called at once)
+            meter.save(lambda: _state(episode, quality, visits))
         return greedy(quality)
 
 

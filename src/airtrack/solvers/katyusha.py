@@ -77,7 +77,7 @@ class Katyusha:
                 raise Diverged(f"katyusha left the finite numbers in epoch {epoch}, with α = {alpha:.3g}")
             epoch += 1
             meter.offer(snapshot)
-            meter.save(lambda: {"epoch": epoch, "y": y, "z": z, "snapshot": snapshot})  # noqa: B023  (called at once)
+            meter.save(lambda: {"epoch": epoch, "y": y, "z": z, "snapshot": snapshot})
         return snapshot
 
 

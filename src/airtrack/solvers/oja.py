@@ -62,7 +62,7 @@ class Oja:
             basis = np.linalg.qr(moved)[0]
             t += len(samples)
             meter.offer(basis)
-            meter.save(lambda: {"t": t, "energy": energy, "basis": basis})  # noqa: B023  (called at once)
+            meter.save(lambda: {"t": t, "energy": energy, "basis": basis})
         return basis
 
     def rate(self, t: int, energy: float, d: int, k: int) -> float:

@@ -69,7 +69,7 @@ class Svrg:
                 raise Diverged(f"svrg left the finite numbers in epoch {epoch}, with a step of {eta:.3g}")
             epoch += 1
             meter.offer(snapshot)
-            meter.save(lambda: {"epoch": epoch, "x": x, "snapshot": snapshot})  # noqa: B023  (called at once)
+            meter.save(lambda: {"epoch": epoch, "x": x, "snapshot": snapshot})
         return snapshot
 
 

@@ -74,7 +74,7 @@ class UcbQ:
             episode += 1
             if episode % every == 0:
                 meter.offer(greedy(quality))
-            meter.save(lambda: _state(episode, quality, value, visits))  # noqa: B023  (called at once)
+            meter.save(lambda: _state(episode, quality, value, visits))
         return greedy(quality)
 
 

@@ -44,5 +44,5 @@ class Uniform:
                 given.step(action)
             episode += 1
             meter.offer(policy)
-            meter.save(lambda: {"episode": episode})  # noqa: B023  (called at once)
+            meter.save(lambda: {"episode": episode})
         return policy

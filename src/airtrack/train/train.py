@@ -92,7 +92,7 @@ class Train:
             meter.offer(model)
             meter.save(
                 lambda: {
-                    "step": step,  # noqa: B023  # called at once or never
+                    "step": step,
                     "module": _arrays(module.state_dict()),
                     "optimizer": _arrays(optimizer.state_dict()["state"]),
                     "scheduler": scheduler.state_dict(),

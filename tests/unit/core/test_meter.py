@@ -149,7 +149,7 @@ def average(given, meter, kill=None):
         total += given.draw(7).sum(0)
         number += 1
         meter.offer(total / number)
-        meter.save(lambda: {"round": number, "sum": total})  # noqa: B023  # called at once
+        meter.save(lambda: {"round": number, "sum": total})  # called at once
         if number == kill:
             raise KeyboardInterrupt
     return total
