@@ -17,7 +17,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from airtrack.core.part import FAMILIES, Slot, SpecError, known, lookup, nearest, shipped, to_spec
+from airtrack.core.part import FAMILIES, Slot, SpecError, article, known, lookup, nearest, shipped, to_spec
 from airtrack.study.ledger import Ledger
 from airtrack.study.live import shown
 from airtrack.study.plan import count
@@ -31,38 +31,46 @@ def show(family: str | None, name: str | None) -> Iterator[RenderableType]:
     if family is not None and family not in FAMILIES:
         raise SpecError(f"no family is named {family!r}{nearest(family, FAMILIES)}")
     if family is None or name is None:
-        table = Table(box=None, pad_edge=False)
-        for column in ("family", "name", "what it is", "from"):
-            table.add_column(column)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column in ("family", "name", "what it is"):
+            table.add_column(column, no_wrap=column != "what it is")
         for one in [family] if family else FAMILIES:
+            label = one  # said once
             for part, origin in sorted(known(one).items()):
                 if origin == "airtrack" or _fits(one, part):
-                    table.add_row(one, part, Text(_summary(one, part)), origin)
+                    told = Text(_summary(one, part))
+                    if origin != "airtrack":
+                        told.append(f" ({origin})", "dim")
+                    table.add_row(label, part, told)
+                    label = ""
         yield table
+        yield Text("\nfields, source and example of one: airtrack parts FAMILY NAME", "dim")
         return
     cls = lookup(family, name)
     yield Text(f"{name}: {family}, {inspect.getsourcefile(cls)}", style="bold")
     yield Text(inspect.cleandoc(cls.__doc__ or "no description"))
-    fields = Table(box=None, pad_edge=False)
+    fields = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("field", "type", "default"):
         fields.add_column(column)
     hints = get_type_hints(cls, include_extras=True)
+    required = [f for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]  # type: ignore[arg-type]
     for f in dataclasses.fields(cls):  # type: ignore[arg-type]
-        required = f.default is f.default_factory is dataclasses.MISSING
-        default = "required" if required else _flow(to_spec(f.default))
+        default = "required" if f in required else _flow(to_spec(f.default))
         fields.add_row(f.name, Text(kind(hints[f.name])), Text(default))
-    yield fields
-    example = getattr(cls, "example", None)
-    if example is not None:
-        part = cls(**example)
-        yield Text("example", style="bold")
-        yield Syntax(
-            _flow({k: v for k, v in to_spec(part).items() if k == "name" or k in example}),
-            "yaml",
-            background_color="default",
-        )
-        for line in describe(part):
-            yield Text(line)
+    if fields.row_count:
+        yield Text()
+        yield fields
+    example = getattr(cls, "example", None if required else {})
+    if example is None:
+        return
+    part = cls(**example)
+    if fields.row_count:
+        written = _flow({k: v for k, v in to_spec(part).items() if k == "name" or k in example})
+        yield Text("\nexample", style="bold")
+        yield Syntax(written, "yaml", background_color="default", word_wrap=True)
+    yield Text()
+    for line in describe(part):
+        yield Text(line)
 
 
 _LIMITS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
@@ -93,8 +101,16 @@ def kind(hint: Any) -> str:
 
 
 def describe(part: Any) -> list[str]:
-    """What a part says of itself: the sizes of a net, the metrics of a task."""
-    lines = [
+    """What a part says of itself: what it works on, the unit and the metrics of a task, the sizes of a net."""
+    lines: list[str] = []
+    if hasattr(part, "unit"):
+        lines.append(f"gives {article(part.gives.__name__)}; its budget is in {part.unit}")
+    if hasattr(part, "statement"):
+        lines += [f"claims: {part.statement}", f"source: {part.source}"]
+    if hasattr(part, "accepts"):
+        returns = f", returns {article(part.returns.__name__)}" if hasattr(part, "returns") else ""
+        lines.append(f"works on {article(part.accepts.__name__)}{returns}")
+    lines += [
         f"{name}: {m.better} is better, {m.bounds[0]:g} … {m.bounds[1]:g}, {m.scale} scale"
         for name, m in getattr(part, "metrics", {}).items()
     ]

@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(soft_wrap=True)
+out = Console(soft_wrap=not sys.stdout.isatty())  # words wrap for people; a line stays a line for programs
 err = Console(stderr=True, soft_wrap=True)
 
 Source = Annotated[str, typer.Argument(metavar="STUDY", help="a built-in study, a .yaml file, or file.py:function")]
@@ -84,7 +84,7 @@ def run_study(
     path = report.write(
         result, _report(book, loaded), command=_command("run", study, ledger), contradictions=contradictions
     )
-    out.print(f"report: {path}", markup=False, highlight=False)
+    out.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 @command("plan")

@@ -84,7 +84,7 @@ class Board:
             n, of = self.done.get(arm, 0), self.total.get(arm, 0)
             partial = sum(share for key, share in self.running.items() if self.arms.get(key) == arm)
             filled = round(20 * min(1, (n + partial) / of)) if of else 20
-            bar = f"[green]{'━' * filled}[/][dim]{'━' * (20 - filled)}[/]"
+            bar = f"[green]{'━' * filled}[/][dim]{'·' * (20 - filled)}[/]"
             cells = [Text(arm), f"{n}/{of}", bar, _short(self.latest[arm]) if arm in self.latest else ""]
             table.add_row(*cells, *([self.best.get(arm, "")] if self.best else []))
         return table
