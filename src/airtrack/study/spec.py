@@ -350,7 +350,8 @@ def _mapped(value: Any, where: str, example: str) -> dict[str, Any]:
 def _number(
     value: Any, where: str, above: float = float("-inf"), below: float = float("inf"), kind: str = "a number"
 ) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not above < value < below:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+    if not number or not above < value < below:
         limits = f" above {above:g}" if above > float("-inf") else ""
         limits += f" and below {below:g}" if below < float("inf") else ""
         raise SpecError(f"expected {kind}{limits}, got {value!r}", where)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from copy import deepcopy
+from functools import cache
 
 import pytest
 import yaml
@@ -207,6 +209,60 @@ def test_seeds_have_keys_of_their_own(toys):
 
 def test_threshold_of_one_is_one_key(toys):
     assert keys(toys.study(stop_at={"score": 1})) == keys(toys.study(stop_at={"score": 1.0}))
+
+
+# -------------------------------------------------------------------------------------------------------- what is wrong
+
+
+WRONG = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    float("nan"),
+    float("inf"),
+    10**400,
+    "",
+    "x",
+    "auto",
+    "a:b",
+    [],
+    ["x"],
+    [[1]],
+    {},
+    {1: 2},
+]
+WRONG += [{"grid": []}, {"grid": [1, 2]}, {"grid": ["a", "b"]}, {"name": "svrg"}, {"name": None}, {None: 1}]
+
+
+def places(data, path=()):
+    """Where a value can be put in the place of another."""
+    inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return [path] + [place for name, value in inner for place in places(value, (*path, name))]
+
+
+@cache
+def plain(name):
+    return Study.load(name).to_spec()
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.sampled_from(STUDIES), st.data())
+def test_whatever_stands_in_a_study_it_is_built_or_refused_in_one_line(name, data):
+    spec = deepcopy(plain(name))
+    *way, last = data.draw(st.sampled_from(places(spec)[1:]))
+    inner = spec
+    for step in way:
+        inner = inner[step]
+    inner[last] = data.draw(st.sampled_from(WRONG))
+    said = ""
+    try:
+        made = Study.from_spec(spec)
+        assert Study.from_spec(made.to_spec()) == made
+    except SpecError as refused:
+        said = str(refused)
+    assert "\n" not in said
 
 
 # -------------------------------------------------------------------------------------------------------------- grids
