@@ -131,5 +131,6 @@ def test_what_was_made_elsewhere_can_be_judged():
     task = {"name": "depo", "n": 4, "hops": 1}
     readings = judge(task, lambda ids: np.zeros((*ids.shape, 64)))
     assert 0 <= readings["accuracy"] < 0.6
-    assert judge(task, "no model")["accuracy"] == 0
+    with pytest.warns(UserWarning, match="refused and reads worst on every metric: a str is no model"):
+        assert judge(task, "no model")["accuracy"] == 0
     assert judge("logistic", np.full(50, 0.1), seed=1) != judge("logistic", np.full(50, 0.1), seed=2)

@@ -144,6 +144,25 @@ def test_where_one_arm_cannot_grow_none_does(toys, pretend):
     assert result.verdict.outcome == "not comparable"
 
 
+def test_arms_of_two_grids_grow_along_the_same_one(toys, pretend):
+    """So that they keep the same number of settings, whatever their better side."""
+    grids = {"rate": Grid(0.1, 1.0, 10.0), "count": Grid(1, 2)}
+    study = toys.study({"one": toys.Dial(**grids), "two": toys.Dial(mode="two", **grids)})
+    read = lambda recipe, seed: peak(10.0 if recipe.mode == "one" else 1.0)(recipe, seed) - recipe.count / 100  # noqa: E731
+    result = resolve(study, pretend(study, read, there=lambda trial: 0.1 <= trial.recipe.rate <= 10))
+    assert result.phase == "tune"
+    assert [axes(to_spec(recipe))["count"] for recipe in result.arms.values()] == [[1, 2], [1, 2]]
+    assert [len(axes(to_spec(recipe))["rate"]) for recipe in result.arms.values()] == [4, 4]
+
+
+def test_an_arm_whose_every_setting_diverges_is_not_comparable(toys, pretend):
+    study = tuned(toys)
+    read = lambda recipe, seed: {"state": "diverged"} if recipe.mode == "two" else peak(1.0)(recipe, seed)  # noqa: E731
+    verdict = resolve(study, pretend(study, read)).verdict
+    assert verdict.outcome == "not comparable"
+    assert "every setting of two diverged" in str(verdict)
+
+
 def test_a_flat_response_is_accepted_and_not_chased(toys, pretend):
     study = tuned(toys, tune={"seeds": 6})
     read = lambda recipe, seed: 0.5 + noise(seed, f"{recipe.rate}")  # noqa: E731

@@ -99,7 +99,7 @@ def test_names_have_no_edge(toys, pretend):
         study, "a", arm, pretend(study, lambda recipe, seed: 0.5 + (recipe.mode == "two") * 0.1 + noise(seed))
     )
     assert (found.chosen.choice, found.optimum) == ({"mode": "two"}, "interior")
-    assert grown(found, study.measure) is None
+    assert grown(found, study.measure, 0) is None
 
 
 def test_each_axis_of_a_grid_has_its_own_edge(toys, pretend):
@@ -109,7 +109,7 @@ def test_each_axis_of_a_grid_has_its_own_edge(toys, pretend):
     found = judge(study, "a", arm, pretend(study, read))
     assert found.chosen.choice == {"rate": 1.0, "count": 4}
     assert found.edges == {"count": "high"}
-    assert axes(to_spec(grown(found, study.measure))) == {"rate": [0.1, 1.0, 10.0], "count": [1, 2, 4, 8]}
+    assert axes(to_spec(grown(found, study.measure, 1))) == {"rate": [0.1, 1.0, 10.0], "count": [1, 2, 4, 8]}
 
 
 # --------------------------------------------------------------------------------------------------------- longer grids
@@ -127,7 +127,7 @@ def test_each_axis_of_a_grid_has_its_own_edge(toys, pretend):
 )
 def test_a_grid_grows_beyond_its_edge_in_its_own_ratio(grid, best, longer, toys, pretend):
     found = tuned(toys, pretend, peak(best), grid)
-    assert axes(to_spec(grown(found, Metric("high", (0, 1)))))["rate"] == pytest.approx(longer)
+    assert axes(to_spec(grown(found, Metric("high", (0, 1)), 0)))["rate"] == pytest.approx(longer)
 
 
 @pytest.mark.parametrize(("best", "longer"), [(0.9, [0.01, 0.1, 1.0, 10.0]), (1.1, [0.1, 1.0, 10.0, 100.0])])
@@ -135,7 +135,7 @@ def test_an_arm_that_needs_none_grows_on_its_better_side(best, longer, toys, pre
     """When another arm gets a longer grid, this one gets as many trials."""
     found = tuned(toys, pretend, peak(best))
     assert found.optimum == "interior"
-    assert axes(to_spec(grown(found, Metric("high", (0, 1)))))["rate"] == pytest.approx(longer)
+    assert axes(to_spec(grown(found, Metric("high", (0, 1)), 0)))["rate"] == pytest.approx(longer)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_whole_numbers_stay_whole(grid, best, longer, toys, pretend):
     arm = toys.Dial(count=Grid(*grid))
     study = toys.study({"a": arm, "b": arm})
     found = judge(study, "a", arm, pretend(study, peak(best, "count")))
-    recipe = grown(found, study.measure)
+    recipe = grown(found, study.measure, 0)
     assert (recipe if longer is None else axes(to_spec(recipe))["count"]) == longer
 
 
@@ -156,7 +156,7 @@ def test_a_grid_does_not_grow_out_of_its_fields_range(toys, pretend):
     study = toys.study({"a": arm, "b": arm})
     found = judge(study, "a", arm, pretend(study, lambda recipe, seed: recipe.aim + noise(seed)))
     assert found.edges == {"aim": "high"}
-    assert grown(found, study.measure) is None
+    assert grown(found, study.measure, 0) is None
 
 
 @pytest.mark.parametrize("grid", [(0.0, 0.5), (0.5,)])
@@ -164,7 +164,7 @@ def test_a_grid_without_ratio_does_not_grow(grid, toys, pretend):
     arm = toys.Dial(aim=Grid(*grid))
     study = toys.study({"a": arm, "b": arm})
     found = judge(study, "a", arm, pretend(study, lambda recipe, seed: 0.5 - recipe.aim / 4 + noise(seed)))
-    assert grown(found, study.measure) is None
+    assert grown(found, study.measure, 0) is None
 
 
 # -------------------------------------------------------------------------------------------------------------- scales
