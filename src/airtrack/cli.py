@@ -120,7 +120,7 @@ def status(
         return
     here = {"done": "finished", "tune": "tuning", "confirm": "confirming"}[result.phase]
     missing = f", {len(result.missing)} trials missing in this phase" if result.missing else ""
-    out.print(f"{result.study.name}: {here}{missing}", highlight=False)
+    out.print(f"{result.study.name}: {here}{missing}", markup=False, highlight=False)
     for arm, tuning in result.tunings.items():
         choice = ", ".join(f"{path} = {value}" for path, value in tuning.chosen.choice.items())
         out.print(f"  {arm}: tuned to {choice} ({tuning.optimum})", markup=False, highlight=False)
@@ -162,13 +162,13 @@ def compare_files(
     smallest_effect: Annotated[float | None, typer.Option(help="the least difference that matters")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two lists of readings of any origin, paired by row."""
+    """Compare two lists of readings of any origin, paired by their column `seed`, or by row."""
     from airtrack.study.compare import compare
 
     names = (a.stem, b.stem) if a.stem != b.stem else (str(a), str(b))
     try:
         options: dict[str, Any] = {"better": better, "scale": scale, "smallest_effect": smallest_effect, "names": names}
-        found = compare(_column(a), _column(b), **options)
+        found = compare(*_paired(a, b), **options)
     except ValueError as error:
         raise SpecError(str(error)) from None
     _json(found.to_dict()) if as_json else out.print(str(found), markup=False, highlight=False)
@@ -253,21 +253,37 @@ def _everything(ledger: Any, as_json: bool) -> None:
         out.print(f"trial {key} gave two different results: it is not deterministic here")
 
 
-def _column(path: Path) -> list[float]:
+def _column(path: Path) -> tuple[list[str] | None, list[float]]:
+    """The last column of a CSV file, and its column `seed` if there is one."""
     try:
-        rows = [row for row in csv.reader(path.read_text("utf-8").splitlines()) if row]
+        rows = [row for row in csv.reader(path.read_text("utf-8-sig").splitlines()) if any(map(str.strip, row))]
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(
-            f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not text in UTF-8'}"
-        ) from None
+        why = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise SpecError(f"cannot read {path}: {why}") from None
+    header = [cell.strip().lower() for cell in rows[0]] if rows and rows[0][-1].strip()[:1].isalpha() else []
+    header = [] if header and header[-1] in ("nan", "inf", "infinity") else header
     values: list[float] = []
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows[bool(header) :], 1 + bool(header)):
+        if len(row) != len(rows[0]):
+            fact = f"{path}, line {number}: {len(row)} columns, {len(rows[0])} in the first line"
+            raise SpecError(f"{fact}; separate columns by commas and decimals by points")
         try:
             values.append(float(row[-1]))
         except ValueError:
-            if number:
-                raise SpecError(f"{path}, line {number + 1}: {row[-1]!r} is no number; a failed seed is nan") from None
-    return values
+            raise SpecError(f"{path}, line {number}: {row[-1]!r} is no number; a failed seed is nan") from None
+    seeds = [row[header.index("seed")].strip() for row in rows[1:]] if "seed" in header[:-1] else None
+    return seeds, values
+
+
+def _paired(a: Path, b: Path) -> tuple[list[float], list[float]]:
+    """Readings of two files, paired by their column `seed` where both have one, by row otherwise."""
+    (first, x), (second, y) = _column(a), _column(b)
+    if first is None or second is None:
+        return x, y
+    if sorted(first) != sorted(second) or len(set(first)) < len(first):
+        odd = sorted(set(first) ^ set(second)) or sorted({s for s in first if first.count(s) > 1})
+        raise SpecError(f"{a} and {b} do not hold the same seeds once each (look at {', '.join(odd[:5])})")
+    return x, [y[second.index(seed)] for seed in first]
 
 
 def main() -> None:

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from airtrack.core.meter import Meter
-from airtrack.core.part import SpecError, build, to_spec
+from airtrack.core.meter import BudgetSpent, Meter
+from airtrack.core.part import SpecError, build, part, to_spec
 from airtrack.core.streams import Streams
+from airtrack.nets.attention import Attention
 from airtrack.study.ledger import Ledger, run_in
 from airtrack.study.trial import Trial, pack, perform, unpack
 
@@ -40,13 +42,56 @@ def test_the_seed_decides_and_no_global_generator_does(name):
     assert first.spent == BUDGET
 
 
+@part("mixer")
+class Forgetful:
+    """Attention after dropout, which draws from torch's global generator, as people write it."""
+
+    def build(self, width, heads):
+        return nn.Sequential(nn.Dropout(0.3), Attention().build(width, heads))
+
+
+@part("optim")
+class Restless:
+    """Keeps what it has learned of its step size in its groups, as Prodigy does."""
+
+    def build(self, module):
+        return Growing(module.parameters(), {"lr": 1e-3, "scale": 1.0})
+
+
+class Growing(torch.optim.Optimizer):
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["scale"] *= 1.1
+            for p in group["params"]:
+                p -= group["lr"] * group["scale"] * p.grad
+
+
+ODD = {
+    "plain": {},
+    "dropout": {"net": {**TRAIN["net"], "positions": "none", "canon": "", "mixer": Forgetful()}},
+    "groups": {"optim": Restless()},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_a_worker_did_before_changes_nothing(odd):
+    odd_trial = Trial(DEPO, build("recipe", TRAIN | ODD[odd]), 0, BUDGET, points=4)
+    torch.manual_seed(1)
+    first, _ = perform(odd_trial)
+    torch.randn(7)
+    again, _ = perform(odd_trial)
+    assert (first.metrics, first.curve) == (again.metrics, again.curve)
+
+
+@pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("stop", [1, 4, 8])
-def test_an_interrupted_training_ends_in_the_same_bytes(stop, tmp_path):
+def test_an_interrupted_training_ends_in_the_same_bytes(stop, odd, tmp_path):
     class Killed(Exception):
         pass
 
-    whole, answer = perform(trial("train"))
-    recipe, file = trial("train").recipe, tmp_path / "checkpoint.npz"
+    recipe, file = build("recipe", TRAIN | ODD[odd]), tmp_path / "checkpoint.npz"
+    whole, answer = perform(Trial(DEPO, recipe, 0, BUDGET, points=4))
     problem = DEPO.pose(Streams(0) / "task")
 
     def run(kill):
@@ -98,3 +143,35 @@ def test_a_prefix_is_trained_once_and_gives_what_training_again_gives(tmp_path):
 def test_what_does_not_fit_together_is_refused():
     with pytest.raises(SpecError, match=r"Rtn changes a TorchLanguageModel, Svrg returns a ndarray"):
         build("recipe", {"name": "then", "first": "svrg", "changes": [{"name": "rtn", "bits": 4}]})
+
+
+def test_a_budget_without_room_for_another_step_resumes_to_the_last_offer(tmp_path):
+    class Descent:
+        def answer(self, given, meter, streams):
+            x = (meter.resume() or {"x": np.zeros(given.d)})["x"]
+            while meter.live():
+                x = x - given.gradient(x)[0]
+                meter.offer(x)
+                meter.save(lambda: {"x": x})
+            return x
+
+    task = build("task", {"name": "logistic", "n": 50, "d": 3, "kappa": 10.0})
+    ends = []
+    for _ in range(2):  # the second begins where the first could not go on
+        given = task.pose(Streams(0) / "task").given
+        meter = Meter(175, checkpoint=tmp_path / "checkpoint.npz", every=0)
+        given.metered(meter)
+        with pytest.raises(BudgetSpent):
+            Descent().answer(given, meter, Streams(0))
+        ends.append((meter.spent, meter.latest))
+    assert ends[0][0] == ends[1][0] == 150
+    assert np.array_equal(ends[0][1], ends[1][1])
+
+
+def test_what_is_given_cannot_be_overwritten():
+    """The judge works with the same numbers."""
+    given = build("task", {"name": "logistic", "n": 50, "d": 3, "kappa": 10.0}).pose(Streams(0) / "task").given
+    rows, labels, _ = given.components(1)
+    for array in (rows, labels):
+        with pytest.raises(ValueError, match="read-only"):
+            array *= 0

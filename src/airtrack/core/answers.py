@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+import sys
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -29,11 +30,15 @@ class _Called:
         self._model = model
 
     def log_probs(self, ids: Ints, at: tuple[Ints, Ints] | None = None) -> Floats:
-        if hasattr(self._model, "parameters"):  # a torch module: airtrack's core knows torch by its manners only
-            tensor = next(iter(self._model.parameters())).new_empty(0).long().new_tensor(ids)
+        torch = cast(Any, sys.modules.get("torch"))  # the core never imports it; who has a module has it imported
+        if torch is not None and isinstance(self._model, torch.nn.Module):
+            device = next((p.device for p in self._model.parameters()), None)
             was_training, _ = self._model.training, self._model.eval()
-            scores = self._model(tensor)
-            self._model.train(was_training)
+            try:
+                with torch.no_grad():
+                    scores = self._model(torch.as_tensor(ids, device=device))
+            finally:
+                self._model.train(was_training)
         else:
             scores = self._model(ids)
         scores = getattr(scores, "logits", scores)

@@ -66,7 +66,9 @@ class FiniteSum(Oracle):
     """
 
     def __init__(self, rows: Floats, labels: Floats, *, l2: float, loss: str = "logistic") -> None:
-        self._rows, self._labels = rows, labels
+        self._rows, self._labels = rows.view(), labels.view()
+        for array in (self._rows, self._labels):  # the judge works with the same numbers
+            array.flags.writeable = False
         self.n, self.d = rows.shape
         self.loss, self.l2 = loss, l2
         self.smoothness: Floats = 0.25 * np.einsum("nd,nd->n", rows, rows)  # φ'' ≤ 1/4

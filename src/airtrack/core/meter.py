@@ -148,6 +148,9 @@ class Meter:
             "next": self._next,
             "seconds": self.seconds,
             "reached": self.reached,
+            "latest": self.latest
+            if isinstance(self.latest, np.ndarray)
+            else None,  # what counts if no work fits any more
             "curve": [[work, metrics] for work, metrics in self.curve],
         }
         oracles = {name: oracle.state() for name, oracle in self._oracles.items()}
@@ -164,7 +167,7 @@ class Meter:
         if saved is not None:
             own = saved["meter"]
             self.spent, self._next, self._before = own["spent"], own["next"], own["seconds"]
-            self.reached = own["reached"]
+            self.reached, self.latest = own["reached"], own["latest"]
             self._limit = self._limit if self.reached is None else self.reached
             self.curve = [(work, metrics) for work, metrics in own["curve"]]
         return saved

@@ -133,12 +133,12 @@ def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
 def _validate(self: Any) -> None:
     for name, adapter in _adapters(type(self)).items():
         value = getattr(self, name)
-        if isinstance(value, Grid):
-            continue
-        if isinstance(value, list):
-            value = tuple(cast("list[Any]", value))
         try:
-            object.__setattr__(self, name, adapter.validate_python(value))
+            if isinstance(value, Grid):
+                checked = Grid(*(adapter.validate_python(_frozen(v)) for v in value.values))
+            else:
+                checked = adapter.validate_python(_frozen(value))
+            object.__setattr__(self, name, checked)
         except ValidationError as error:
             raise _explain(error, name, value) from None
     check = getattr(self, "check", None)
@@ -147,8 +147,12 @@ def _validate(self: Any) -> None:
             check()
         except SpecError:
             raise
-        except ValueError as error:
+        except (ValueError, ArithmeticError) as error:
             raise SpecError(str(error)) from None
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(cast("list[Any]", value)) if isinstance(value, list) else value
 
 
 def _explain(error: ValidationError, name: str, value: Any) -> SpecError:

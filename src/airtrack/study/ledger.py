@@ -191,7 +191,7 @@ class Ledger:
             host, pid, born = holder["host"], holder["pid"], holder["born"]
         except (ValueError, KeyError, TypeError):  # being written just now, or by somebody who died doing it
             host = pid = born = None
-        if host == platform.node():
+        if host == platform.node() and pid is not None:
             return text if _born(pid) != born else None
         seen, since = self._seen.setdefault(str(path), (mtime, time.monotonic()))
         if seen != mtime:  # clocks of two machines may differ; that a file changes, both see

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from airtrack.core.part import holds_grid
 from airtrack.study.ledger import Ledger
@@ -65,7 +66,7 @@ class Cost:
         for name in ("arm", "tuning", "confirming", "in the ledger", "seconds a trial"):
             table.add_column(name, justify="left" if name == "arm" else "right")
         for a in self.arms:
-            table.add_row(a.arm, str(a.tune), str(a.confirm), str(a.done), f"{a.seconds:.2f}")
+            table.add_row(Text(a.arm), str(a.tune), str(a.confirm), str(a.done), f"{a.seconds:.2f}")
         return table
 
 

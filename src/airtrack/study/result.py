@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +12,7 @@ from airtrack.core.part import holds_grid, to_spec
 from airtrack.study import tune
 from airtrack.study.compare import Verdict, compare, compare_times, holm, not_comparable
 from airtrack.study.looks import planned
-from airtrack.study.spec import Study
+from airtrack.study.spec import Study, axes
 from airtrack.study.trial import Readout, Trial
 from airtrack.study.tune import Lookup, Tuning
 
@@ -109,9 +110,11 @@ def resolve(study: Study, look_up: Lookup) -> Result:
         if len(tunings) < len(tuned):
             wanted = [t for arm in tuned for _, _, trials in tune.trials(study, arms[arm]) for t in trials]
             return Result(study, "tune", arms, _missing(wanted, look_up), tunings)
-        if round_ == study.tune.extend or not any(t.optimum == "edge" for t in tunings.values()):
+        wanting = next((t for t in tunings.values() if t.optimum == "edge"), None)
+        if round_ == study.tune.extend or wanting is None:
             break
-        longer = {arm: tune.grown(t, study.compared) for arm, t in tunings.items()}
+        axis = list(axes(to_spec(wanting.recipe))).index(next(iter(wanting.edges)))
+        longer = {arm: tune.grown(t, study.compared, axis) for arm, t in tunings.items()}
         if any(longer[arm] is None for arm in tuned):
             break
         arms |= longer  # every arm gets the extra trials, whoever needed them
@@ -160,6 +163,8 @@ def compare_arms(
     named: dict[str, Any] = {"names": (a, b), "metric": label}
     for arm in (a, b):
         tuning = tunings.get(arm)
+        if tuning is not None and tuning.chosen.score(study.compared) == -math.inf:
+            return not_comparable(f"every setting of {arm} diverged on some tuning seed; try smaller steps", **named)
         if tuning is not None and tuning.optimum == "edge":
             at = ", ".join(f"{path} = {tuning.chosen.choice[path]:g}" for path in tuning.edges)
             return not_comparable(

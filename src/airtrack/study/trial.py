@@ -138,7 +138,7 @@ def perform(
 
     meter = Meter(
         trial.budget,
-        look=problem.judge,
+        look=lambda answer: problem.judge(answer),
         schedule=trial.schedule(),
         stop=(lambda now: met(trial.stop_at, now, problem.judge)) if trial.stop_at else None,
         checkpoint=checkpoint,

@@ -77,7 +77,7 @@ def judge(study: Study, arm: str, recipe: Any, look_up: Lookup) -> Tuning | None
         found = [look_up(trial) for trial in its]
         if any(readout is None for readout in found):
             return None
-        responses.append(Response(choice, one, tuple(reading(study, r) for r in found if r is not None)))
+        responses.append(Response(choice, one, tuple(_response(study, r) for r in found if r is not None)))
     best = max(responses, key=lambda r: r.score(metric))
     ends: dict[str, str] = {}
     edges: dict[str, str] = {}
@@ -101,32 +101,44 @@ def reading(study: Study, readout: Readout) -> float:
     return readout.metrics[str(study.metric)]
 
 
-def grown(tuning: Tuning, metric: Metric) -> Any:
-    """The arm with its grid one value longer: beyond the edge that holds its best, or else on its better side.
+def _response(study: Study, readout: Readout) -> float:
+    """The reading that tuning ranks: as `reading`, but of two trials that never met the threshold the closer is better.
+
+    A missing share of the way from the worst value to the threshold counts as so much of the budget on top of it.
+    """
+    value = reading(study, readout)
+    if not study.stop_at or readout.reached is not None or readout.state == "diverged":
+        return value
+    missing = 0.0
+    for name, threshold in study.stop_at.items():
+        gap = abs(threshold - readout.metrics[name])
+        missing = max(missing, gap / (gap + abs(readout.metrics[name] - study.task.metrics[name].worst) + 1e-300))
+    return value * (1 + missing)
+
+
+def grown(tuning: Tuning, metric: Metric, axis: int = 0) -> Any:
+    """The arm with one grid one value longer: beyond the edge that holds its best, or else on its better side.
+
+    axis  which of its grids, counted as in `axes`; the same for all arms, so that their numbers of settings stay equal
 
     The new value continues the last ratio of the grid, so that half-decades stay half-decades; None if no field of
     the arm can grow (a grid of names, of numbers that change sign, of a single value, or at the end of its range).
     """
-    for path, values in axes(to_spec(tuning.recipe)).items():
-        if len(values) < 2 or not all(map(_numeric, values)) or min(values) <= 0:
-            continue
-        values = sorted(values)
-        ends = {
-            v: max(r.score(metric) for r in tuning.responses if r.choice[path] == v) for v in (values[0], values[-1])
-        }
-        side = tuning.edges.get(path) or ("low" if ends[values[0]] > ends[values[-1]] else "high")
-        if tuning.edges and path not in tuning.edges:
-            continue
-        new = values[0] ** 2 / values[1] if side == "low" else values[-1] ** 2 / values[-2]
-        new = float(f"{new:.3g}")
-        if all(isinstance(v, int) for v in values):
-            new = max(1, round(new))
-            if new in values:
-                continue
+    grids = list(axes(to_spec(tuning.recipe)).items())
+    path, values = grids[min(axis, len(grids) - 1)]
+    if len(values) < 2 or not all(map(_numeric, values)) or min(values) <= 0:
+        return None
+    values = sorted(values)
+    best = {v: max(r.score(metric) for r in tuning.responses if r.choice[path] == v) for v in (values[0], values[-1])}
+    side = tuning.edges.get(path) or ("low" if best[values[0]] > best[values[-1]] else "high")
+    new = values[0] ** 2 / values[1] if side == "low" else values[-1] ** 2 / values[-2]
+    new = float(f"{new:.3g}")
+    if all(isinstance(v, int) for v in values):
+        new = max(1, round(new))
+    with suppress(SpecError):  # the new value may be there already, or out of the field's range
         longer = with_grid(tuning.recipe, path, sorted([*values, new]))
-        with suppress(SpecError):  # the new value may be out of the field's range
-            settings(longer)
-            return longer
+        settings(longer)
+        return longer
     return None
 
 

@@ -17,6 +17,7 @@ from airtrack.core.part import Slot, part
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
 from airtrack.nets.model import TorchLanguageModel
+from airtrack.nets.start import scoped
 
 
 @part("train")
@@ -68,36 +69,38 @@ class Train:
         if (saved := meter.resume()) is not None:
             step = saved["step"]
             module.load_state_dict(_tensors(saved["module"]))
-            groups = optimizer.state_dict()["param_groups"]
-            state = {int(i): s for i, s in _tensors(saved["optimizer"]).items()}
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
+            kept = _tensors(saved["optimizer"])
+            groups = [g | kept["groups"][str(i)] for i, g in enumerate(optimizer.state_dict()["param_groups"])]
+            optimizer.load_state_dict({"state": {int(i): s for i, s in kept["state"].items()}, "param_groups": groups})
             scheduler.load_state_dict(saved["scheduler"])
-            for group, lr in zip(optimizer.param_groups, scheduler.get_last_lr()):
-                group["lr"] = lr
         module.train()
-        while meter.live(tokens):
-            x, y = given.batch(step, self.batch)
-            at = np.nonzero(y != IGNORE)
-            logits = module(torch.from_numpy(x), tuple(map(torch.from_numpy, at)))  # [m, V], where there is a loss
-            loss = F.cross_entropy(logits, torch.from_numpy(y[at]))
-            if not math.isfinite(loss.item()):
-                raise Diverged(f"the loss is {loss.item()} at step {step}")
-            optimizer.zero_grad()
-            loss.backward()
-            if self.clip is not None:
-                torch.nn.utils.clip_grad_norm_(parameters, self.clip)
-            optimizer.step()
-            scheduler.step()
-            step += 1
-            meter.offer(model)
-            meter.save(
-                lambda: {
-                    "step": step,
-                    "module": _arrays(module.state_dict()),
-                    "optimizer": _arrays(optimizer.state_dict()["state"]),
-                    "scheduler": scheduler.state_dict(),
-                }
-            )
+        with scoped(streams / "steps"):  # what a block draws from torch's global generator, dropout say
+            if saved is not None:
+                torch.set_rng_state(torch.from_numpy(saved["generator"]))
+            while meter.live(tokens):
+                x, y = given.batch(step, self.batch)
+                at = np.nonzero(y != IGNORE)
+                logits = module(torch.from_numpy(x), tuple(map(torch.from_numpy, at)))  # [m, V], where there is a loss
+                loss = F.cross_entropy(logits, torch.from_numpy(y[at]))
+                if not math.isfinite(loss.item()):
+                    raise Diverged(f"the loss is {loss.item()} at step {step}")
+                optimizer.zero_grad()
+                loss.backward()
+                if self.clip is not None:
+                    torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+                optimizer.step()
+                scheduler.step()
+                step += 1
+                meter.offer(model)
+                meter.save(
+                    lambda: {
+                        "step": step,
+                        "module": _arrays(module.state_dict()),
+                        "optimizer": _optimizer(optimizer),
+                        "scheduler": scheduler.state_dict(),
+                        "generator": torch.get_rng_state().numpy(),
+                    }
+                )
         return model
 
     def pack(self, answer: TorchLanguageModel) -> State:
@@ -113,6 +116,13 @@ class Train:
         model = TorchLanguageModel.new(self.net, streams / "init", **size)
         model.facts["parameters"] = sum(p.numel() for p in model.module.parameters())
         return model
+
+
+def _optimizer(optimizer: torch.optim.Optimizer) -> State:
+    """Its state and the options of its groups, which some optimisers change as they go."""
+    now = optimizer.state_dict()
+    groups = {i: {k: v for k, v in g.items() if k != "params"} for i, g in enumerate(now["param_groups"])}
+    return _arrays({"state": now["state"], "groups": groups})
 
 
 def _arrays(tree: Mapping[Any, Any]) -> State:
