@@ -225,3 +225,10 @@ def test_no_global_randomness(name):
     after = np.random.get_state()  # noqa: NPY002
     assert random.getstate() == before
     assert all(np.array_equal(a, b) for a, b in zip(generic, after, strict=True))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_an_estimate_comes_with_its_standard_error(name):
+    metrics = dict(example(name).metrics)
+    first = next(iter(metrics))
+    assert metrics[first].exact or f"{first}_se" in metrics

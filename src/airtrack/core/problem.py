@@ -27,7 +27,8 @@ class Metric:
     better  which direction is good
     bounds  the least and the greatest value that any answer, however absurd, can score
     scale   the scale on which differences add up: "lin", "log" (gaps, errors) or "logit" (accuracies)
-    exact   False if the value is a Monte-Carlo estimate; then `<name>_se`, its standard error, is a metric too
+    exact   False if the value is an estimate from a sample; a task whose first metric is one gives its standard error
+            as a metric too, `<name>_se`
     chance  what guessing scores, if that means something
     """
 

@@ -14,6 +14,7 @@ import yaml
 from airtrack.core.part import Grid, SpecError, article, build, holds_grid, load_object, nearest, relative_to, to_spec
 from airtrack.core.problem import Metric
 from airtrack.core.streams import Streams
+from airtrack.study.readings import MOST
 from airtrack.study.trial import Trial, misfit
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class Study:
         _number(self.budget, "budget", above=0)
         if self.seeds != "auto":
             _whole(self.seeds, "seeds", least=1, other='or "auto"')
+            if int(self.seeds) > MOST:
+                raise SpecError(f"the statistics take {MOST} seeds at most, got {self.seeds}", "seeds")
         _whole(self.tune.seeds, "tune.seeds", least=1)
         _whole(self.tune.extend, "tune.extend", least=0)
         _whole(self.points, "points", least=0)
@@ -129,6 +132,9 @@ class Study:
             )
         for metric, threshold in self.stop_at.items():
             _number(threshold, f"stop_at.{metric}")
+            low, high = metrics[metric].bounds
+            if not low <= threshold <= high:
+                raise SpecError(f"{metric} reads {low:g} … {high:g}, never {threshold:g}", f"stop_at.{metric}")
         if not re.fullmatch(r"[^./\\\0][^/\\\0]*", self.name):
             raise SpecError(f"{self.name!r} is no name for a file; leave out / and a . in front", "name")
         if (self.baseline is None) == (self.comparisons is None):

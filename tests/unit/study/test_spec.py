@@ -55,9 +55,7 @@ def studies(draw):
         "seeds": st.integers(1, 99) | st.just("auto"),
         "tune": st.fixed_dictionaries({}, optional={"seeds": st.integers(1, 9), "extend": st.integers(0, 9)}),
         "alpha": st.floats(1e-6, 0.4),
-        "stop_at": st.dictionaries(
-            st.sampled_from(["gap", "distance"]), st.floats(1e-9, 1) | st.integers(1, 9), max_size=2
-        ),
+        "stop_at": st.dictionaries(st.sampled_from(["gap", "distance"]), st.floats(1e-9, 1) | st.just(1), max_size=2),
         "points": st.integers(0, 50),
         "name": st.from_regex(r"[a-z0-9 é_-]{1,9}", fullmatch=True),
     }

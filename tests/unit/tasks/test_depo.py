@@ -133,7 +133,7 @@ def test_the_demo_is_the_setting_of_the_minute():
     task = Depo(n=16, hops=1, separator=True)
     given, judge = task.pose(STREAMS)
     assert (given.length, given.vocab, given.start) == (97, 35, None)
-    assert list(task.metrics) == ["accuracy", "loss"]
+    assert list(task.metrics) == ["accuracy", "accuracy_se", "loss"]
     assert task.metrics["accuracy"].chance == 1 / 16
     x, y = given.batch(0, 32)
     assert ((y != IGNORE).sum(1) == 16).all()
@@ -159,7 +159,8 @@ def test_a_perfect_model_scores_one_and_half_of_it_half():
         return scores
 
     perfect = judge(model)
-    assert {perfect[m] for m in perfect if m != "loss"} == {1.0}
+    assert {perfect[m] for m in perfect if m.startswith("accuracy_k") or m == "accuracy"} == {1.0}
+    assert perfect["accuracy_se"] == 0
     assert perfect["loss"] == 1e-9
     short = judge(lambda ids: model(ids, lambda k: k <= 2))
     assert (short["accuracy_k1"], short["accuracy_k2"], short["accuracy_k4"]) == (1, 1, 0)
@@ -188,7 +189,7 @@ def test_a_wider_vocabulary_may_be_used_and_an_excluded_token_is_no_crash():
             scores[:, given.vocab - 1] = 0
             return scores
 
-    assert judge(Padded()) == {"accuracy": 0.0, "loss": 50.0}
+    assert judge(Padded()) == {"accuracy": 0.0, "accuracy_se": 0.0, "loss": 50.0}
 
 
 def chi2_fits(counts, expected):
@@ -319,3 +320,22 @@ def test_bad_fields_are_refused_in_one_line(fields, words):
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ValueError, match="depo1 and depo2"):
         Depo.preset("depo3", n=9, hops=2)
+
+
+def test_the_standard_error_is_the_spread_over_draws_of_the_evaluation():
+    """A model that is right on half of the windows altogether and wrong on the others: answers of a window agree."""
+    task = Depo(n=4, separator=True, evaluation=64)
+
+    def lucky(ids):
+        scores = np.zeros((*ids.shape, 16))
+        first = ids[:, 2] % 2 == 0  # a window's fate hangs on its first item
+        for row in np.flatnonzero(first):
+            follows = {int(a): int(b) for a, b in zip(ids[row, 2:13:3], ids[row, 3:13:3])}
+            for column in range(14, ids.shape[1], 3):
+                scores[row, column, follows[int(ids[row, column])]] = 9
+        return scores
+
+    draws = [task.pose(Streams(seed)).judge(lucky) for seed in range(200)]
+    spread = np.std([d["accuracy"] for d in draws])
+    told = np.mean([d["accuracy_se"] for d in draws])
+    assert abs(told / spread - 1) < 0.15  # the spread of 200 draws is known to about 5 %

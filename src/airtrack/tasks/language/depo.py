@@ -109,10 +109,15 @@ class Depo:
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        """Accuracy over all answer tokens, by hop where several are tested, and the loss on them in nats."""
-        accuracy = Metric("high", (0.0, 1.0), "logit", chance=1 / self.n if self.name_length == (1, 1) else None)
+        """Accuracy over all answer tokens, by hop where several are tested, and the loss on them in nats.
+
+        Every answer is scored exactly, on windows that are a sample: hence the standard error of the accuracy.
+        """
+        chance = 1 / self.n if self.name_length == (1, 1) else None
+        accuracy = Metric("high", (0.0, 1.0), "logit", exact=False, chance=chance)
         by_hop = {f"accuracy_k{k}": accuracy for k in self.tested} if len(self.tested) > 1 else {}
-        return {"accuracy": accuracy, **by_hop, "loss": Metric("low", LOSSES, "log")}
+        error = Metric("low", (0.0, 0.5))
+        return {"accuracy": accuracy, "accuracy_se": error, **by_hop, "loss": Metric("low", LOSSES, "log", exact=False)}
 
     @property
     def tested(self) -> tuple[int, ...]:
@@ -167,9 +172,16 @@ class Depo:
             right = scores.argmax(-1) == target
             by_hop = {f"accuracy_k{k}": right[hop == k].mean() if (hop == k).any() else 0.0 for k in self.tested}
             loss = -np.maximum(scores[np.arange(len(target)), target], -LOSSES[1]).mean()
-            return {"accuracy": right.mean(), "loss": loss, **by_hop}
+            return {"accuracy": right.mean(), "accuracy_se": _standard_error(right, at[0]), "loss": loss, **by_hop}
 
         return Problem(given, Judge(score, self.metrics, truth={"x": x, "y": y, "target": target, "hop": hop}))
+
+
+def _standard_error(right: Any, window: Ints) -> float:
+    """Of the share of right answers, of which those of one window are not independent. NaN for one window."""
+    missed = np.bincount(window, right - right.mean())
+    windows = len(missed)
+    return float(np.sqrt((missed**2).sum() * windows / (windows - 1)) / len(right)) if windows > 1 else float("nan")
 
 
 def _normalised(scores: Any, count: int, vocab: int) -> Floats:
