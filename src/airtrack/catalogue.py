@@ -53,8 +53,8 @@ def show(family: str | None, name: str | None) -> Iterator[RenderableType]:
     for column in ("field", "type", "default"):
         fields.add_column(column)
     hints = get_type_hints(cls, include_extras=True)
-    required = [f for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]  # type: ignore[arg-type]
-    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+    required = [f for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+    for f in dataclasses.fields(cls):
         default = "required" if f in required else _flow(to_spec(f.default))
         fields.add_row(f.name, Text(kind(hints[f.name])), Text(default))
     if fields.row_count:

@@ -143,14 +143,13 @@ class Meter:
         if self._checkpoint is None or time.perf_counter() - self._saved < self._every:
             return
         pause = time.perf_counter()
+        latest = self.latest if isinstance(self.latest, np.ndarray) else None  # the answer, if no more work fits
         own: State = {
             "spent": self.spent,
             "next": self._next,
             "seconds": self.seconds,
             "reached": self.reached,
-            "latest": self.latest
-            if isinstance(self.latest, np.ndarray)
-            else None,  # what counts if no work fits any more
+            "latest": latest,
             "curve": [[work, metrics] for work, metrics in self.curve],
         }
         oracles = {name: oracle.state() for name, oracle in self._oracles.items()}
@@ -202,12 +201,12 @@ def write_state(path: Path, state: State) -> None:
             arrays[name] = node
             return {"array": name}
         if isinstance(node, dict):
-            return {"dict": {str(k): outline(v) for k, v in node.items()}}  # type: ignore[reportUnknownVariableType]
+            return {"dict": {str(k): outline(v) for k, v in node.items()}}
         return {"value": node}
 
     text = json.dumps(outline(state)).encode()
     with replacing(path) as file:
-        np.savez(file, allow_pickle=False, **arrays, outline=np.frombuffer(text, np.uint8))  # type: ignore[arg-type]
+        np.savez(file, allow_pickle=False, **arrays, outline=np.frombuffer(text, np.uint8))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:

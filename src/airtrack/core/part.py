@@ -109,10 +109,10 @@ def part(family: str) -> Callable[[type[T]], type[T]]:
         raise SpecError(f"no family of parts is named {family!r}{nearest(family, FAMILIES)}")
 
     def decorate(cls: type[T]) -> type[T]:
-        cls.__post_init__ = _validate  # type: ignore[attr-defined]
-        cls.__part__ = family  # type: ignore[attr-defined]
+        marked = cast(Any, cls)
+        marked.__post_init__, marked.__part__ = _validate, family
         if "version" not in cls.__dict__:
-            cls.version = 1  # type: ignore[attr-defined]
+            marked.version = 1
         return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
     return decorate
@@ -127,7 +127,7 @@ def family_of(thing: Any) -> str | None:
 def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
     hints = get_type_hints(cls, include_extras=True)
     config = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
-    return {f.name: TypeAdapter(hints[f.name], config=config) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return {f.name: TypeAdapter(hints[f.name], config=config) for f in dataclasses.fields(cls)}
 
 
 def _validate(self: Any) -> None:
@@ -324,7 +324,7 @@ def build(role: str, spec: Any) -> Any:
     if not isinstance(name, str):
         raise SpecError(f"{article(role)} needs a name{nearest('', known(role))}")
     cls = lookup(role, name)
-    there = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    there = {f.name: f for f in dataclasses.fields(cls)}
     for field, value in fields.items():
         if field not in there:
             raise SpecError(f"{name} has no field {field!r}{nearest(str(field), there)}")
@@ -371,7 +371,7 @@ def digest(data: Any) -> str:
 def _identity(cls: type) -> dict[str, Any]:
     name = name_of(cls)
     if ":" not in name:
-        return {"name": name, "version": cls.version}  # type: ignore[attr-defined]
+        return {"name": name, "version": cls.version}
     file, _, attribute = name.rpartition(
         ":"
     )  # a user's file has no version that anybody keeps: its text is its version

@@ -24,7 +24,7 @@ class Streams(NamedTuple):
     seed: int
     path: tuple[str, ...] = ()
 
-    def __truediv__(self, name: str) -> Streams:  # type: ignore[override]  # tuple has no __truediv__
+    def __truediv__(self, name: str) -> Streams:
         return Streams(self.seed, (*self.path, name))
 
     def _digest(self, size: int) -> int:

@@ -383,11 +383,11 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: list[Any] = []
     for key, _ in node.value:
         if key.tag != "tag:yaml.org,2002:merge":
-            name = loader.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
+            name = loader.construct_object(key, deep=True)
             if name in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is there twice", key.start_mark)
             seen.append(name)
-    return loader.construct_mapping(node, deep=True)  # type: ignore[no-untyped-call]
+    return loader.construct_mapping(node, deep=True)
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)

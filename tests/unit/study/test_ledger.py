@@ -172,10 +172,10 @@ def test_a_dead_processs_claim_is_taken_over_at_once(book):
 
 
 def test_a_later_process_of_the_same_number_is_not_the_holder(book):
-    mine = {"host": platform.node(), "pid": os.getpid(), "born": "1"}
-    claimed(book, json.dumps(mine))
+    dead = {"host": platform.node(), "pid": os.getpid(), "born": "1"}
+    path = claimed(book, json.dumps(dead))
     with book.claim("k"):
-        pass
+        assert json.loads(path.read_text()) == dead | {"born": module._born(os.getpid())}
 
 
 def test_a_living_processs_claim_is_never_taken_over(book):
