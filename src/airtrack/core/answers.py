@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
 from airtrack.core.given import Floats, Ints
 from airtrack.core.problem import Junk
+
+ROWS = 256  # rows that are generated together: few enough for their keys and values to stay in cache
 
 
 @runtime_checkable
@@ -61,6 +64,104 @@ def language_model(answer: Any) -> LanguageModel:
     if callable(answer):
         return _Called(answer)
     raise Junk(f"a {type(answer).__name__} is no model of token ids: give a callable, ids [n, T] → scores [n, T, V]")
+
+
+def parameters(answer: Any) -> int | None:
+    """How many trainable numbers a model has; None for what does not say, such as a plain function.
+
+    >>> parameters(lambda ids: ids) is None
+    True
+    """
+    module = getattr(answer, "module", answer)
+    if not callable(getattr(module, "parameters", None)):
+        return None
+    return sum(int(p.numel()) for p in module.parameters())
+
+
+def normalised(scores: Any, count: int, vocab: int = 1) -> Floats:
+    """Log-probabilities [count, V ≥ vocab] that sum to one whatever the model says; raises `Junk` otherwise."""
+    try:
+        numbers = np.asarray(scores, np.float64)
+    except (TypeError, ValueError):
+        raise Junk(f"log-probabilities are a {type(scores).__name__}, no array of numbers") from None
+    if numbers.ndim != 2 or len(numbers) != count or numbers.shape[1] < vocab:
+        raise Junk(f"log-probabilities have the shape {numbers.shape}, not ({count}, {vocab})")
+    if np.isnan(numbers).any() or np.isposinf(numbers).any() or np.isneginf(numbers).all(-1).any():
+        raise Junk("log-probabilities are not numbers")
+    shifted = numbers - numbers.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def generate(
+    answer: Any,
+    prompts: Sequence[Ints],
+    steps: int,
+    *,
+    stop: int | None = None,
+    uniforms: Floats | None = None,
+    temperature: float = 1.0,
+) -> list[Ints]:
+    """What a model writes after each prompt: at most `steps` ids, up to and including `stop`.
+
+    prompts   token ids, of any lengths from 1 on
+    uniforms  [n, steps] numbers in [0, 1) that choose among the ids by their cumulative probability at `temperature`;
+              None: the likeliest id at every step
+
+    Rows advance together, column by column, so that ragged prompts need no padding that a model might see. A model
+    with a method `advance(ids [n, t], cache) → (log-probabilities [n, V] after the last column, cache)` reads every
+    column once; any other reads the whole again at every step.
+
+    >>> after = lambda ids: np.eye(4)[(ids + 1) % 4]
+    >>> [row.tolist() for row in generate(after, [np.array([0]), np.array([3, 1])], 4, stop=3)]
+    [[1, 2, 3], [2, 3]]
+    """
+    model = language_model(answer)
+    advance = getattr(model, "advance", None) or _again(model)
+    lengths = np.array([len(p) for p in prompts])
+    order, results = np.argsort(lengths, kind="stable"), [np.zeros(0, np.int64)] * len(prompts)
+    for top in range(0, len(order), ROWS):
+        rows = order[top : top + ROWS]
+        chosen = None if uniforms is None else uniforms[rows]
+        for row, new in zip(rows, _grow(advance, [prompts[r] for r in rows], steps, stop, chosen, temperature)):
+            results[row] = new
+    return results
+
+
+def _again(model: LanguageModel) -> Callable[[Ints, Any], tuple[Floats, Any]]:
+    """`advance` for a model that has none."""
+
+    def advance(ids: Ints, before: Ints | None) -> tuple[Floats, Ints]:
+        ids = ids if before is None else np.concatenate((before, ids), 1)
+        n, T = ids.shape
+        return model.log_probs(ids, (np.arange(n), np.full(n, T - 1))), ids
+
+    return advance
+
+
+def _grow(
+    advance: Any, prompts: list[Ints], steps: int, stop: int | None, uniforms: Floats | None, temperature: float
+) -> list[Ints]:
+    n, lengths = len(prompts), np.array([len(p) for p in prompts])
+    ids = np.zeros((n, lengths.max() + steps), np.int64)
+    for row, prompt in zip(ids, prompts):
+        row[: len(prompt)] = prompt
+    ends, everyone = lengths + steps, np.arange(n)  # where a row is full
+    cache, t, done = None, int(lengths.min()), 0
+    while (t < ends).any():
+        scores, cache = advance(ids[:, done:t], cache)
+        scores = normalised(scores, n)
+        if uniforms is None:
+            new = scores.argmax(-1)
+        else:
+            weights = np.exp((scores - scores.max(-1, keepdims=True)) / temperature).cumsum(-1)
+            which = uniforms[everyone, np.clip(t - lengths, 0, steps - 1)]
+            new = (weights <= (which * weights[:, -1])[:, None]).sum(-1)
+        writes = (t >= lengths) & (t < ends)
+        ids[writes, t] = new[writes]
+        if stop is not None:
+            ends = np.where(writes & (new == stop), t + 1, ends)
+        done, t = t, t + 1
+    return [row[a:b] for row, a, b in zip(ids, lengths, ends)]
 
 
 def array(answer: Any, shape: tuple[int, ...]) -> Floats:

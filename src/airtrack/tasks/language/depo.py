@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -10,14 +9,25 @@ import numpy as np
 from annotated_types import Ge
 from numba import njit
 
-from airtrack.core.answers import language_model
-from airtrack.core.given import IGNORE, Batch, Corpus, Floats, Ints
+from airtrack.core.given import Batch, Corpus, Ints
 from airtrack.core.part import part
-from airtrack.core.problem import Judge, Junk, Metric, Problem
+from airtrack.core.problem import Judge, Metric, Problem
 from airtrack.core.streams import Streams
-
-LOSSES = (1e-9, 50.0)  # nats; a model that rules out the right token scores 50, not infinity
-MOST_NAMES = 10**6  # size of the table that keeps names distinct
+from airtrack.tasks.language.draw import (
+    ALWAYS,
+    below,
+    check_names,
+    draw_names,
+    draw_size,
+    place,
+    put,
+    put_name,
+    shuffle,
+    size_law,
+    state_of,
+    windows,
+)
+from airtrack.tasks.language.scoring import Scored, metrics
 
 
 @part("task")
@@ -69,6 +79,8 @@ class Depo:
     context: Annotated[int, Ge(1)] | None = None
     evaluation: Annotated[int, Ge(1)] = 128
 
+    version: ClassVar[int] = 2
+
     unit: ClassVar[str] = "tokens"
     gives: ClassVar[type] = Corpus
     example: ClassVar[dict[str, Any]] = {"n": 5, "hops": 2, "separator": True, "evaluation": 8}
@@ -90,17 +102,9 @@ class Depo:
         return cls(**{"n": n, "hops": hops, **common, **published[name], **fields})
 
     def check(self) -> None:
-        least, most = self.name_length
         if self.hops > self.n:
             raise ValueError(f"hops: {self.hops} steps go round a cycle of n = {self.n}; take hops ≤ n")
-        if least > most:
-            raise ValueError(f"name_length: {least} is more than {most}; give the least, then the most")
-        if most * math.log(self._letters) > math.log(MOST_NAMES):
-            fact = f"{self._letters} tokens make more than {MOST_NAMES:,} names of up to {most} tokens"
-            raise ValueError(f"alphabet: {fact}; take fewer or shorter ones")
-        names = sum(self._letters**length for length in range(least, most + 1))
-        if names < self.n:
-            raise ValueError(f"alphabet: {self._letters} tokens make {names} names for n = {self.n} nodes; take more")
+        check_names(self._letters, self.name_length, self.n)
         if self.queries is not None and self.queries > self.n:
             raise ValueError(f"queries: {self.queries} distinct nodes asked for, there are n = {self.n}; take fewer")
         if self.context is not None and self.context < self._longest:
@@ -113,17 +117,17 @@ class Depo:
 
         Every answer is scored exactly, on windows that are a sample: hence the standard error of the accuracy.
         """
-        chance = 1 / self.n if self.name_length == (1, 1) else None
-        accuracy = Metric("high", (0.0, 1.0), "logit", exact=False, chance=chance)
-        by_hop = {f"accuracy_k{k}": accuracy for k in self.tested} if len(self.tested) > 1 else {}
-        error = Metric("low", (0.0, 0.5))
-        return {"accuracy": accuracy, "accuracy_se": error, **by_hop, "loss": Metric("low", LOSSES, "log", exact=False)}
+        return metrics(1 / self.n if self.name_length == (1, 1) else None, self._groups)
 
     @property
     def tested(self) -> tuple[int, ...]:
         """The hops that the judge asks for."""
         powers = {2**j for j in range(self.hops.bit_length())}
         return tuple(sorted(powers | {self.hops} | ({24} if self.hops == 32 else set())))
+
+    @property
+    def _groups(self) -> dict[str, int]:
+        return {f"k{k}": k for k in self.tested} if len(self.tested) > 1 else {}
 
     @property
     def _letters(self) -> int:
@@ -135,147 +139,59 @@ class Depo:
         return 1 + self.n * (2 * most + self.separator) + queries * (1 + 2 * most + self.answer_mark)
 
     def pose(self, streams: Streams) -> Problem:
-        least, most = self.name_length
+        (least, most), several = self.name_length, self.name_length[1] > 1
         length, queries = self.context or self._longest, self.queries or self.n
-        bos = self._letters * (1 if most == 1 else 2)  # ids: [letters] [last letters] bos [separator] [mark] queries
+        bos = self._letters * (1 + several)  # ids: [letters] [last letters] bos [separator] [mark] queries
         separator = bos + 1 if self.separator else -1
         mark = bos + 1 + self.separator if self.answer_mark else -1
         query = bos + self.separator + self.answer_mark  # of one hop is the next id
         vocab = query + self.hops + 1
         layout = np.array([self.n, queries, self._letters, least, most, bos, separator, mark, query], np.int64)
 
-        def make(branch: Streams, sizes: Ints, hops: Ints, i: int, n: int) -> tuple[Ints, Ints, Ints]:
-            x, hop = np.empty((n, length), np.int64), np.zeros((n, length), np.int64)
-            y = np.full((n, length), IGNORE, np.int64)
-            state = branch.rng(i).integers(0, 2**64, 1, np.uint64)
-            _fill(x, y, hop, state, layout, sizes, hops)
-            return x, y, hop
+        def make(branch: Streams, law: Ints, hops: Ints, i: int, n: int) -> tuple[Ints, Ints, Ints]:
+            return windows(lambda *out: _fill(*out, state_of(branch, i), layout, law, hops), n, length)
 
-        nodes = np.arange(3, self.n + 1)
-        weights = np.cumsum(1 / (nodes + np.sqrt(self.n)))
-        sizes = (weights / weights[-1] * 2**32).astype(np.int64) if self.drawn else np.zeros(0, np.int64)
-        train, hops = streams / "train", np.arange(1, self.hops + 1)
+        train, law = streams / "train", size_law(self.n) if self.drawn else ALWAYS
         alone = least == most and not self.drawn and length == self._longest  # one sample a window
         given = Corpus(
-            lambda i, n: Batch(*make(train, sizes, hops, i, n)[:2]),
+            lambda i, n: Batch(*make(train, law, np.arange(1, self.hops + 1), i, n)[:2]),
             vocab=vocab,
             length=length,
             start=None if alone else bos,
         )
-        x, y, hop = make(streams / "evaluation", np.zeros(0, np.int64), np.array(self.tested), 0, self.evaluation)
-        at = np.argwhere(hop)  # the positions that are scored: rows, columns
-        at = (at[:, 0], at[:, 1])
-        target, hop = y[at], hop[at]
-
-        def score(answer: Any) -> dict[str, float]:
-            scores = _normalised(language_model(answer).log_probs(x, at), len(target), vocab)
-            right = scores.argmax(-1) == target
-            by_hop = {f"accuracy_k{k}": right[hop == k].mean() if (hop == k).any() else 0.0 for k in self.tested}
-            loss = -np.maximum(scores[np.arange(len(target)), target], -LOSSES[1]).mean()
-            return {"accuracy": right.mean(), "accuracy_se": _standard_error(right, at[0]), "loss": loss, **by_hop}
-
-        return Problem(given, Judge(score, self.metrics, truth={"x": x, "y": y, "target": target, "hop": hop}))
-
-
-def _standard_error(right: Any, window: Ints) -> float:
-    """Of the share of right answers, of which those of one window are not independent. NaN for one window."""
-    missed = np.bincount(window, right - right.mean())
-    windows = len(missed)
-    return float(np.sqrt((missed**2).sum() * windows / (windows - 1)) / len(right)) if windows > 1 else float("nan")
-
-
-def _normalised(scores: Any, count: int, vocab: int) -> Floats:
-    """Log-probabilities [count, V ≥ vocab] that sum to one whatever the model says; raises `Junk` otherwise."""
-    try:
-        numbers = np.asarray(scores, np.float64)
-    except (TypeError, ValueError):
-        raise Junk(f"log-probabilities are a {type(scores).__name__}, no array of numbers") from None
-    if numbers.ndim != 2 or len(numbers) != count or numbers.shape[1] < vocab:
-        raise Junk(f"log-probabilities have the shape {numbers.shape}, not ({count}, {vocab})")
-    if np.isnan(numbers).any() or np.isposinf(numbers).any() or np.isneginf(numbers).all(-1).any():
-        raise Junk("log-probabilities are not numbers")
-    shifted = numbers - numbers.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+        exam = Scored.of(*make(streams / "evaluation", ALWAYS, np.array(self.tested), 0, self.evaluation), vocab)
+        return Problem(given, Judge(lambda answer: exam.readings(answer, self._groups), self.metrics, exam.truth))
 
 
 @njit(cache=True, nogil=True)
-def _below(state, bound):  # pragma: no cover  (compiled)
-    """A random integer of 0 … bound − 1: SplitMix64 (Steele, Lea, Flood 2014), the same on every platform."""
-    state[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = state[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return np.int64(((z >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32))
-
-
-@njit(cache=True, nogil=True)
-def _shuffle(state, order):  # pragma: no cover
-    for i in range(len(order)):
-        order[i] = i
-    for i in range(len(order) - 1, 0, -1):
-        j = _below(state, i + 1)
-        order[i], order[j] = order[j], order[i]
-
-
-@njit(cache=True, nogil=True)
-def _fill(x, y, hop, state, layout, sizes, hops):  # pragma: no cover
+def _fill(x, y, hop, state, layout, law, hops):  # pragma: no cover  (compiled)
     """Write windows of packed samples into x, y and hop [n, T]; hop is k where an answer of k steps is predicted."""
-    largest, most_queries, letters, least, most, bos, separator, mark, query = layout
-    length = x.shape[1]
-    last = letters if most > 1 else 0  # ids of last letters start here
-    names = np.empty((largest, most), np.int64)
-    lengths = np.empty(largest, np.int64)
-    order = np.empty(largest, np.int64)
-    seen = np.zeros(2 * letters**most, np.int32)  # the number of the sample that used a name last
-    sample = 0
+    n, queries, letters, least, most, bos, separator, answer_mark, query = layout
+    seen = np.zeros(2 * letters**most, np.int32)
+    names, lengths, order = np.empty((n, most), np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    longest = 1 + n * (2 * most + 1) + queries * (2 * most + 2)
+    sample, marks = np.empty(longest, np.int64), np.empty(longest, np.int64)
+    number = 0
     for row in range(len(x)):
         t = 0
-        while t < length:
-            sample += 1
-            n = largest
-            if len(sizes) > 0:
-                n = 3 + np.searchsorted(sizes, _below(state, 2**32), side="right")
-            for i in range(n):  # names in the order of the cycle: distinct by rejection, so the cycle is uniform
-                while True:
-                    lengths[i] = least + _below(state, most - least + 1)
-                    code = 1
-                    for j in range(lengths[i]):
-                        letter = _below(state, letters)
-                        code = code * letters + letter
-                        names[i, j] = letter
-                    if seen[code] != sample:
-                        break
-                seen[code] = sample
-                names[i, lengths[i] - 1] += last
-            t = _put(x, row, t, bos)
-            _shuffle(state, order[:n])
+        while t < x.shape[1]:
+            number += 1
+            if len(law) > 0:
+                n = draw_size(state, law)
+            draw_names(state, names, lengths, n, letters, least, most, seen, number)  # in the order of the cycle
+            size = put(sample, marks, 0, bos, 0)
+            shuffle(state, order[:n])
             for i in order[:n]:
                 if separator >= 0:
-                    t = _put(x, row, t, separator)
+                    size = put(sample, marks, size, separator, 0)
                 for node in (i, (i + 1) % n):
-                    for j in range(lengths[node]):
-                        t = _put(x, row, t, names[node, j])
-            _shuffle(state, order[:n])
-            for i in order[: min(n, most_queries)]:
-                k = hops[_below(state, len(hops))]
-                t = _put(x, row, t, query + k)
-                for j in range(lengths[i]):
-                    t = _put(x, row, t, names[i, j])
-                if mark >= 0:
-                    if t < length:
-                        y[row, t - 1] = mark
-                    t = _put(x, row, t, mark)
-                node = (i + k) % n
-                for j in range(lengths[node]):
-                    if t < length:
-                        y[row, t - 1] = names[node, j]
-                        hop[row, t - 1] = k
-                    t = _put(x, row, t, names[node, j])
-
-
-@njit(cache=True, nogil=True)
-def _put(x, row, t, token):  # pragma: no cover
-    if t < x.shape[1]:
-        x[row, t] = token
-    return t + 1
+                    size = put_name(sample, marks, size, names, lengths, node, 0)
+            shuffle(state, order[:n])
+            for i in order[: min(n, queries)]:
+                k = hops[below(state, len(hops))]
+                size = put(sample, marks, size, query + k, 0)
+                size = put_name(sample, marks, size, names, lengths, i, 0)
+                if answer_mark >= 0:
+                    size = put(sample, marks, size, answer_mark, -1)
+                size = put_name(sample, marks, size, names, lengths, (i + k) % n, k)
+            t = place(x, y, hop, row, t, sample, marks, size)

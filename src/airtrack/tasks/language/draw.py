@@ -1,0 +1,152 @@
+"""Compiled random numbers, names of several tokens, and the packing of samples into windows, for every generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from airtrack.core.given import IGNORE, Ints
+from airtrack.core.streams import Streams
+
+State = npt.NDArray[np.uint64]
+MOST_NAMES = 10**6  # size of the table that keeps names distinct
+ALWAYS: Ints = np.zeros(0, np.int64)  # in place of a law of sizes: every sample has the largest
+
+
+def state_of(streams: Streams, counter: int) -> State:
+    """The state [2] of the compiled generator for draw number `counter`: a position and an odd step.
+
+    >>> bool((state_of(Streams(0), 1) == state_of(Streams(0), 1)).all()), bool(state_of(Streams(0), 1)[1] % 2)
+    (True, True)
+    """
+    state = streams.rng(counter).integers(0, 2**64, 2, np.uint64)
+    state[1] |= np.uint64(1)  # each state walks its own sequence, so that no two can ever overlap
+    return state
+
+
+def size_law(largest: int) -> Ints:
+    """Cumulative weights [N − 2] of p(n) ∝ 1 / (n + √N) on n = 3 … N, in units of 2⁻³² (PhysicsLM4, Depo and Brevo).
+
+    >>> (size_law(5) / 2**32).round(2).tolist()
+    [0.39, 0.72, 1.0]
+    """
+    weights = np.cumsum(1 / (np.arange(3, largest + 1) + np.sqrt(largest)))
+    return (weights / weights[-1] * 2**32).astype(np.int64)
+
+
+def check_names(letters: int, lengths: tuple[int, int], n: int) -> None:
+    """Refuse alphabets and (least, most) lengths that cannot name n things, or whose table of names is too large."""
+    least, most = lengths
+    if least > most:
+        raise ValueError(f"name_length: {least} is more than {most}; give the least, then the most")
+    if most * math.log(letters) > math.log(MOST_NAMES):
+        fact = f"{letters} tokens make more than {MOST_NAMES:,} names of up to {most} tokens"
+        raise ValueError(f"alphabet: {fact}; take fewer or shorter ones")
+    names = sum(letters**length for length in range(least, most + 1))
+    if names < n:
+        raise ValueError(f"alphabet: {letters} tokens make {names} names for n = {n} nodes; take more")
+
+
+def windows(fill: Callable[[Ints, Ints, Ints], None], count: int, length: int) -> tuple[Ints, Ints, Ints]:
+    """x, y and group of `place`, [count, length] each, after `fill(x, y, group)` has written them."""
+    x, group = np.empty((count, length), np.int64), np.zeros((count, length), np.int64)
+    y = np.full((count, length), IGNORE, np.int64)
+    fill(x, y, group)
+    return x, y, group
+
+
+@njit(cache=True, nogil=True)
+def bits(state):  # pragma: no cover  (compiled)
+    """64 random bits: SplitMix64 (Steele, Lea, Flood 2014), the same on every platform."""
+    state[0] += state[1]
+    z = state[0]
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def below(state, bound):  # pragma: no cover
+    """A random integer of 0 … bound − 1, bound ≤ 2³²; no value is favoured by more than bound / 2³²."""
+    return np.int64(((bits(state) >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32))
+
+
+@njit(cache=True, nogil=True)
+def uniform(state):  # pragma: no cover
+    """A random float64 in [0, 1), a multiple of 2⁻⁵³."""
+    return np.float64(bits(state) >> np.uint64(11)) * 2.0**-53
+
+
+@njit(cache=True, nogil=True)
+def shuffle(state, order):  # pragma: no cover
+    """Make `order` a random permutation of 0 … len − 1."""
+    for i in range(len(order)):
+        order[i] = i
+    for i in range(len(order) - 1, 0, -1):
+        j = below(state, i + 1)
+        order[i], order[j] = order[j], order[i]
+
+
+@njit(cache=True, nogil=True)
+def draw_names(state, names, lengths, count, letters, least, most, seen, stamp):  # pragma: no cover
+    """Write `count` distinct names into names [·, most] and their lengths into lengths [·].
+
+    A length is uniform on least … most, a token uniform on 0 … letters − 1, and the last token of a name is moved up
+    by `letters` where most > 1. `seen` [2 · letters^most] holds the stamp of the sample that used a name last.
+    """
+    for i in range(count):
+        while True:
+            lengths[i] = least + below(state, most - least + 1)
+            code = 1
+            for j in range(lengths[i]):
+                names[i, j] = below(state, letters)
+                code = code * letters + names[i, j]
+            if seen[code] != stamp:
+                break
+        seen[code] = stamp
+        if most > 1:
+            names[i, lengths[i] - 1] += letters
+
+
+@njit(cache=True, nogil=True)
+def put(sample, marks, size, token, mark):  # pragma: no cover
+    """Append a token to a sample of this size; returns the new size. Marks are explained at `place`."""
+    sample[size], marks[size] = token, mark
+    return size + 1
+
+
+@njit(cache=True, nogil=True)
+def put_name(sample, marks, size, names, lengths, i, mark):  # pragma: no cover
+    """Append name i of `draw_names`."""
+    for j in range(lengths[i]):
+        size = put(sample, marks, size, names[i, j], mark)
+    return size
+
+
+@njit(cache=True, nogil=True)
+def draw_size(state, law):  # pragma: no cover
+    """A size n with the law of `size_law`."""
+    return 3 + np.searchsorted(law, below(state, 2**32), side="right")
+
+
+@njit(cache=True, nogil=True)
+def place(x, y, group, row, t, sample, marks, size):  # pragma: no cover
+    """Write a sample at position t of a window, cut where the window ends; returns the position behind it.
+
+    sample  [≥ size] token ids
+    marks   [≥ size] 0: the token is not to be predicted; −1: it is, and not scored; k > 0: scored, in group k
+    x, y    [n, T] token ids, and the id to predict at each position
+    group   [n, T] the mark of the token that a position predicts, where it is scored
+    """
+    for j in range(min(size, x.shape[1] - t)):
+        x[row, t] = sample[j]
+        if marks[j] != 0 and t > 0:
+            y[row, t - 1] = sample[j]
+            if marks[j] > 0:
+                group[row, t - 1] = marks[j]
+        t += 1
+    return t
