@@ -149,7 +149,7 @@ class Depo:
         layout = np.array([self.n, queries, self._letters, least, most, bos, separator, mark, query], np.int64)
 
         def make(branch: Streams, law: Ints, hops: Ints, i: int, n: int) -> tuple[Ints, Ints, Ints]:
-            return windows(lambda *out: _fill(*out, state_of(branch, i), layout, law, hops), n, length)
+            return windows(lambda x, y, hop: _fill(x, y, hop, state_of(branch, i), layout, law, hops), n, length)
 
         train, law = streams / "train", size_law(self.n) if self.drawn else ALWAYS
         alone = least == most and not self.drawn and length == self._longest  # one sample a window
