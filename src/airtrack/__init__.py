@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airtrack.core.batches import batches
     from airtrack.core.judging import judge
     from airtrack.core.part import Grid, SpecError, part
     from airtrack.core.streams import Streams
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from airtrack.study.statement import Verdict
 
 __version__ = "0.1.0"
-__all__ = ["Grid", "SpecError", "Streams", "Study", "Then", "Verdict", "compare", "judge", "part"]
+__all__ = ["Grid", "SpecError", "Streams", "Study", "Then", "Verdict", "batches", "compare", "judge", "part"]
 
 _HOME = {
     "Grid": "core.part",
@@ -28,6 +29,7 @@ _HOME = {
     "part": "core.part",
     "Streams": "core.streams",
     "Then": "core.then",
+    "batches": "core.batches",
     "judge": "core.judging",
     "Study": "study.spec",
     "Verdict": "study.statement",

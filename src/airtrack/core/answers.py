@@ -11,6 +11,7 @@ import numpy as np
 from airtrack.core.given import Floats, Ints
 from airtrack.core.problem import Junk
 
+CHUNK = 1 << 14  # tokens that are scored at once
 ROWS = 256  # rows that are generated together: few enough for their keys and values to stay in cache
 
 
@@ -27,34 +28,62 @@ class LanguageModel(Protocol):
 
 
 class _Called:
-    """Any callable on token ids [n, T] that returns scores [n, T, V]: a function, a torch module (Hugging Face)."""
+    """Any callable on token ids [n, T] that returns scores [n, T, V]: a function, a torch module."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
 
     def log_probs(self, ids: Ints, at: tuple[Ints, Ints] | None = None) -> Floats:
-        torch = cast(Any, sys.modules.get("torch"))  # the core never imports it; who has a module has it imported
-        if torch is not None and isinstance(self._model, torch.nn.Module):
-            device = next((p.device for p in self._model.parameters()), None)
-            was_training, _ = self._model.training, self._model.eval()
-            try:
-                with torch.no_grad():
-                    scores = self._model(torch.as_tensor(ids, device=device))
-            finally:
-                self._model.train(was_training)
-        else:
-            scores = self._model(ids)
-        scores = getattr(scores, "logits", scores)
-        if hasattr(scores, "detach"):
-            scores = scores.detach().float().cpu().numpy()
-        scores = np.asarray(scores, np.float64)
-        if scores.ndim != 3 or scores.shape[:2] != ids.shape:
-            raise Junk(f"scores have the shape {scores.shape}; token ids of the shape {ids.shape} need {ids.shape} × V")
+        height = max(1, CHUNK // max(ids.shape[1], 1))
+        if len(ids) <= height:
+            return self._scores(ids, at)
+        parts: list[Floats] = []
+        where: list[Ints] = []
+        for top in range(0, len(ids), height):
+            here = None if at is None else np.flatnonzero((at[0] >= top) & (at[0] < top + height))
+            if at is None or here is None:
+                parts.append(self._scores(ids[top : top + height], None))
+            elif len(here):
+                parts.append(self._scores(ids[top : top + height], (at[0][here] - top, at[1][here])))
+                where.append(here)
+        scores = np.concatenate(parts)
+        return scores if at is None else scores[np.argsort(np.concatenate(where))]
+
+    def _scores(self, ids: Ints, at: tuple[Ints, Ints] | None) -> Floats:
+        scores: Any = getattr(out := self._run(ids), "logits", out)
+        try:
+            scores = scores if hasattr(scores, "detach") else np.asarray(scores, np.float64)
+        except (TypeError, ValueError):
+            raise Junk(f"scores are a {type(scores).__name__}, no array of numbers") from None
+        if scores.ndim != 3 or tuple(scores.shape[:2]) != ids.shape:
+            fact = f"scores have the shape {tuple(scores.shape)}"
+            raise Junk(f"{fact}; token ids of the shape {ids.shape} need {ids.shape} × V")
         scores = scores if at is None else scores[at]
+        scores = scores.detach().double().cpu().numpy() if hasattr(scores, "detach") else scores
         if not np.isfinite(scores).all():
             raise Junk("scores are not finite")
         shifted = scores - scores.max(-1, keepdims=True)
         return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+    def _run(self, ids: Ints, **options: Any) -> Any:
+        torch = cast(Any, sys.modules.get("torch"))  # the core never imports it; who has a module has it imported
+        if torch is None or not isinstance(self._model, torch.nn.Module):
+            return self._model(ids)
+        device = next((p.device for p in self._model.parameters()), None)
+        was_training, _ = self._model.training, self._model.eval()
+        try:
+            with torch.no_grad():
+                return self._model(torch.as_tensor(np.ascontiguousarray(ids), device=device), **options)
+        finally:
+            self._model.train(was_training)
+
+
+class _HuggingFace(_Called):
+    """A causal model of `transformers`, which keeps keys and values of what it has read."""
+
+    def advance(self, ids: Ints, cache: Any = None) -> tuple[Floats, Any]:
+        out = self._run(ids, past_key_values=cache, use_cache=True)
+        return out.logits[:, -1].detach().double().cpu().numpy(), out.past_key_values
 
 
 def language_model(answer: Any) -> LanguageModel:
@@ -62,7 +91,7 @@ def language_model(answer: Any) -> LanguageModel:
     if isinstance(answer, LanguageModel):
         return answer
     if callable(answer):
-        return _Called(answer)
+        return _HuggingFace(answer) if hasattr(answer, "prepare_inputs_for_generation") else _Called(answer)
     raise Junk(f"a {type(answer).__name__} is no model of token ids: give a callable, ids [n, T] → scores [n, T, V]")
 
 

@@ -64,13 +64,18 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(x)
         if self.canon is not None:
             qkv, cache["canon"] = self.canon.step(qkv, cache.get("canon"))
-        before = cache["k"].shape[2] if "k" in cache else 0
+        before = cache.get("length", 0)
+        length = cache["length"] = before + x.shape[1]
         q, k, v = self._heads(qkv, before)
-        if before:
-            k, v = torch.cat((cache["k"], k), 2), torch.cat((cache["v"], v), 2)
-        cache["k"], cache["v"] = k, v
-        seen = torch.ones(x.shape[1], k.shape[2], dtype=torch.bool, device=x.device).tril(before)  # [t, before + t]
-        return self._join(scaled_dot_product_attention(q, k, v, attn_mask=seen))
+        for name, new in (("k", k), ("v", v)):
+            if name not in cache or cache[name].shape[2] < length:  # twice the room: copied seldom
+                room = new.new_empty(*new.shape[:2], 2 * length, new.shape[3])
+                room[:, :, :before] = cache[name][:, :, :before] if before else room[:, :, :0]
+                cache[name] = room
+            cache[name][:, :, before:length] = new
+        k, v = cache["k"][:, :, :length], cache["v"][:, :, :length]
+        seen = torch.ones(x.shape[1], length, dtype=torch.bool, device=x.device).tril(before)  # [t, before + t]
+        return self._join(scaled_dot_product_attention(q, k, v, attn_mask=seen if x.shape[1] > 1 else None))
 
     def _heads(self, qkv: Tensor, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """[B, T, 3 · width] → q, k, v, each [B, heads, T, head_dim]."""

@@ -187,27 +187,32 @@ class Transformer(nn.Module):
 
         temperature  0 takes the likeliest id; otherwise ids are drawn from softmax(logits / temperature)
         """
-        cache: list[dict[str, Any]] | None = [{} for _ in self.blocks]
-        done = 0  # columns that are in the cache
+        cache, columns = None, ids
         for _ in range(steps):
-            if (
-                cache is not None
-                and self._documents(ids) is None
-                and all(hasattr(b.mixer, "step") for b in self.blocks)
-            ):
-                x = self._embed(ids[:, done:], None, done)
-                for block, own in zip(self.blocks, cache):
-                    x = block.step(x, own)  # type: ignore[operator]
-                done = ids.shape[1]
-                logits = self._read(x[:, -1])
-            else:  # rows that hold several documents, and mixers without a step form: compute all of it again
-                logits = self(ids)[:, -1]
+            logits, cache = self.advance(columns, cache)
             if temperature > 0:
-                new = (logits / temperature).softmax(-1).multinomial(1, generator=generator)
+                columns = (logits / temperature).softmax(-1).multinomial(1, generator=generator)
             else:
-                new = logits.argmax(-1, keepdim=True)
-            ids = torch.cat((ids, new), 1)
+                columns = logits.argmax(-1, keepdim=True)
+            ids = torch.cat((ids, columns), 1)
         return ids
+
+    def advance(self, ids: Tensor, cache: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        """Logits [B, vocab] after the next columns ids [B, t], and the cache for the columns that follow them.
+
+        Every row is one document, read once. Where a row begins another, or a mixer has no step form, all that was
+        read before is read again.
+        """
+        if cache is None:
+            cache = {"ids": ids[:, :0], "blocks": [{} for _ in self.blocks]}
+        done, cache["ids"] = cache["ids"].shape[1], torch.cat((cache["ids"], ids), 1)
+        if all(hasattr(b.mixer, "step") for b in self.blocks) and self._documents(cache["ids"]) is None:
+            x = self._embed(ids, None, done)
+            for block, own in zip(self.blocks, cache["blocks"]):
+                x = block.step(x, own)  # type: ignore[operator]
+            return self._read(x[:, -1]), cache
+        rows = torch.arange(len(ids), device=ids.device)
+        return self(cache["ids"], (rows, torch.full_like(rows, done + ids.shape[1] - 1))), cache
 
     def _documents(self, ids: Tensor) -> Tensor | None:
         """[B, T], the number of the document that each position is in; None if every row is a single one."""

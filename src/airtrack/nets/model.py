@@ -90,6 +90,27 @@ class TorchLanguageModel:
             raise Junk("the model's scores are not finite")
         return logits.double().log_softmax(-1).cpu().numpy()
 
+    @torch.no_grad()
+    def advance(self, ids: Ints, cache: Any = None) -> tuple[Floats, Any]:
+        """Log-probabilities [n, V] after the next columns ids [n, t] of every row, and the cache to go on with.
+
+        Raises `Junk` where a logit is not finite.
+        """
+        device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
+        columns = torch.from_numpy(np.ascontiguousarray(ids, np.int64)).to(device)
+        was_training, _ = self.module.training, self.module.eval()
+        try:
+            if hasattr(self.module, "advance"):
+                logits, cache = self.module.advance(columns, cache)  # type: ignore[operator]
+            else:
+                cache = columns if cache is None else torch.cat((cache, columns), 1)
+                logits = self.module(cache)[:, -1]
+        finally:
+            self.module.train(was_training)
+        if not bool(torch.isfinite(logits).all()):
+            raise Junk("the model's scores are not finite")
+        return logits.double().log_softmax(-1).cpu().numpy(), cache
+
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
         """Parameters and buffers by name, as arrays that no later training changes."""
         return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.module.state_dict().items()}

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from airtrack.core.answers import array, language_model
+from airtrack.core.answers import array, generate, language_model, parameters
 from airtrack.core.judging import judge
 from airtrack.core.problem import Judge, Junk, Metric
+from airtrack.core.streams import Streams
+from airtrack.nets.decoder import Decoder
+from airtrack.nets.model import TorchLanguageModel
 
 IDS = np.arange(12).reshape(3, 4) % 5
 
@@ -134,3 +138,84 @@ def test_what_was_made_elsewhere_can_be_judged():
     with pytest.warns(UserWarning, match="refused and reads worst on every metric: a str is no model"):
         assert judge(task, "no model")["accuracy"] == 0
     assert judge("logistic", np.full(50, 0.1), seed=1) != judge("logistic", np.full(50, 0.1), seed=2)
+
+
+def markov(ids):
+    """The next id is 1 … 4 with the probabilities .1 … .4, and 0 with the rest, whatever came before."""
+    return np.broadcast_to(np.log([1e-12, 0.1, 0.2, 0.3, 0.4]), (*ids.shape, 5))
+
+
+def test_ids_are_drawn_by_their_probabilities_and_by_the_given_numbers():
+    uniforms = np.random.default_rng(0).random((4000, 1))
+    new = np.concatenate(generate(markov, [np.array([0])] * 4000, 1, uniforms=uniforms))
+    assert (new == 1 + np.searchsorted([0.1, 0.3, 0.6], uniforms[:, 0], side="right")).all()
+    assert (new == np.concatenate(generate(markov, [np.array([0])] * 4000, 1, uniforms=uniforms))).all()
+    cold = np.concatenate(generate(markov, [np.array([0])] * 4000, 1, uniforms=uniforms, temperature=0.5))
+    squares = np.array([1, 4, 9, 16]) / 30
+    expected = 4000 * squares
+    assert ((np.bincount(cold, minlength=5)[1:] - expected) ** 2 / expected).sum() < 20  # χ², 3 d.o.f.: p = .0002
+
+
+def test_ragged_prompts_and_stops():
+    def counts(ids):
+        return np.eye(9)[(ids + 1) % 9] * 50.0
+
+    prompts = [np.array([3, 4]), np.array([6]), np.array([0, 1, 2, 3, 4, 5])]
+    found = [row.tolist() for row in generate(counts, prompts, 4, stop=7)]
+    assert found == [[5, 6, 7], [7], [6, 7]]
+    assert [row.tolist() for row in generate(counts, prompts, 2)] == [[5, 6], [7, 8], [6, 7]]
+    assert generate(counts, [], 2) == []
+    assert [len(row) for row in generate(counts, prompts, 0)] == [0, 0, 0]
+
+
+def test_a_model_that_keeps_its_cache_says_the_same():
+    net = Decoder(layers=2, width=16, heads=2, canon="AB")
+    model = TorchLanguageModel.new(net, Streams(1), vocab=7, length=40)
+    for p in model.module.parameters():
+        p.data.mul_(4)
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(0, 7, size) for size in (1, 5, 3, 9, 2)]
+    uniforms = rng.random((5, 20))
+
+    class Plain:
+        def log_probs(self, ids, at=None):
+            return model.log_probs(ids, at)
+
+    mine = generate(model, prompts, 20, uniforms=uniforms, stop=6)
+    assert [row.tolist() for row in mine] == [
+        r.tolist() for r in generate(Plain(), prompts, 20, uniforms=uniforms, stop=6)
+    ]
+    assert len({row.tobytes() for row in mine}) > 1
+
+
+def test_hugging_face_models_are_scored_and_write():
+    config = LlamaConfig(
+        vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
+    readings = judge({"name": "depo", "n": 8, "evaluation": 16}, model)
+    assert readings["loss"] == pytest.approx(math.log(40), abs=0.1)
+    assert parameters(model) == sum(p.numel() for p in model.parameters())
+    prompt = np.array([1, 2, 3])
+    expected = model.generate(torch.tensor(prompt[None]), max_new_tokens=6, do_sample=False, eos_token_id=None)[0, 3:]
+    found = generate(model, [prompt, np.array([5, 1, 2, 3])], 6)
+    assert found[0].tolist() == expected.tolist()
+    assert (
+        found[1].tolist() == generate(lambda ids: model(torch.from_numpy(ids)), [np.array([5, 1, 2, 3])], 6)[0].tolist()
+    )
+
+
+def test_rows_are_scored_a_chunk_at_a_time():
+    seen = []
+
+    def model(ids):
+        seen.append(len(ids))
+        return np.eye(5)[ids % 5]
+
+    ids = np.arange(40_000).reshape(400, 100)
+    rows = np.random.default_rng(0).integers(0, 400, 1000)
+    found = language_model(model).log_probs(ids, (rows, rows % 100))
+    assert len(seen) == 3
+    assert (found.argmax(-1) == ids[rows, rows % 100] % 5).all()
