@@ -14,12 +14,17 @@ from airtrack.core.problem import Metric
 LOSSES = (1e-9, 50.0)  # nats; a model that rules out the right token scores 50, not infinity
 
 
-def metrics(chance: float | None, groups: Mapping[str, int] | None = None) -> dict[str, Metric]:
-    """Accuracy over all scored tokens, with its standard error and by group, and the loss on them in nats."""
+def metrics(chance: float | None, groups: Mapping[str, int] | None = None, whole: bool = False) -> dict[str, Metric]:
+    """Accuracy over all scored tokens, with its standard error and by group, and the loss on them in nats.
+
+    `whole` adds the share of windows without a fault.
+    """
     accuracy = Metric("high", (0.0, 1.0), "logit", exact=False, chance=chance)
     by_group = {f"accuracy_{name}": accuracy for name in groups or {}}
     error = Metric("low", (0.0, 0.5))
-    return {"accuracy": accuracy, "accuracy_se": error, **by_group, "loss": Metric("low", LOSSES, "log", exact=False)}
+    windows = {"whole": Metric("high", (0.0, 1.0), "logit", exact=False), "whole_se": error} if whole else {}
+    loss = Metric("low", LOSSES, "log", exact=False)
+    return {"accuracy": accuracy, "accuracy_se": error, **windows, **by_group, "loss": loss}
 
 
 class Scored(NamedTuple):
@@ -38,7 +43,7 @@ class Scored(NamedTuple):
         rows, columns = np.nonzero(group)
         return cls(x, y, (rows, columns), y[rows, columns], group[rows, columns], vocab)
 
-    def readings(self, answer: Any, groups: Mapping[str, int] | None = None) -> dict[str, float]:
+    def readings(self, answer: Any, groups: Mapping[str, int] | None = None, whole: bool = False) -> dict[str, float]:
         """The values of `metrics`. Raises `Junk` for what is no model of these tokens."""
         scores = normalised(language_model(answer).log_probs(self.x, self.at), len(self.target), self.vocab)
         right = scores.argmax(-1) == self.target
@@ -46,12 +51,20 @@ class Scored(NamedTuple):
         by_group = {f"accuracy_{k}": float(right[here].mean()) if here.any() else 0.0 for k, here in inside.items()}
         loss = -np.maximum(scores[np.arange(len(right)), self.target], -LOSSES[1]).mean()
         error = standard_error(right, self.at[0])
-        return {"accuracy": float(right.mean()), "accuracy_se": error, **by_group, "loss": float(loss)}
+        windows = _whole(right, self.at[0]) if whole else {}
+        return {"accuracy": float(right.mean()), "accuracy_se": error, **windows, **by_group, "loss": float(loss)}
 
     @property
     def truth(self) -> dict[str, Ints]:
         """For tests and pictures."""
         return {"x": self.x, "y": self.y, "target": self.target, "group": self.group}
+
+
+def _whole(right: Any, window: Ints) -> dict[str, float]:
+    found, index = np.unique(window, return_inverse=True)
+    faultless = np.bincount(index, ~right) == 0
+    error = standard_error(faultless, found)
+    return {"whole": float(faultless.mean()), "whole_se": error}
 
 
 def standard_error(values: Any, window: Ints) -> float:
