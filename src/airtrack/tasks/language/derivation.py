@@ -1,0 +1,139 @@
+"""Draws strings of a layered grammar, with the tree above every token: compiled, one token at a time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from airtrack.core.given import Ints
+from airtrack.tasks.language.chart import Levels
+from airtrack.tasks.language.draw import below, uniform
+
+
+class Rules(NamedTuple):
+    """The rules in flat arrays; symbols are counted over all levels, root first."""
+
+    first: Ints  # [D + 2] the first symbol of each level, and the number of symbols
+    rule: Ints  # [symbols with rules + 1] where the rules of a symbol begin
+    child: Ints  # [rules + 1] where the children of a rule begin in:
+    children: Ints
+
+    @classmethod
+    def of(cls, levels: Levels) -> Rules:
+        first = np.cumsum([0, *map(len, levels)])
+        symbols = [rules for level in levels[:-1] for rules in level]
+        sides = [
+            [first[below + 1] + c for c in side] for below, level in enumerate(levels[:-1]) for r in level for side in r
+        ]
+        children = np.array([c for side in sides for c in side], np.int64)
+        return cls(first, np.cumsum([0, *map(len, symbols)]), np.cumsum([0, *map(len, sides)]), children)
+
+
+class Derivation(NamedTuple):
+    """A string and the tree it was drawn from. Level 0 is the root, level D the tokens themselves."""
+
+    tokens: Ints  # [n] ids 1 … T
+    symbol: Ints  # [D, n] the symbol of each level above a token, counted within its level
+    subtree: Ints  # [D, n] which subtree of the level a token is in, from the left, from 0
+    end: Ints  # [D, n] 1 where a token is the last one of its subtree of the level
+
+    @property
+    def boundary(self) -> Ints:
+        """[n] the level nearest to the root, root excepted, whose subtree ends with the token; D where only it does."""
+        depth = len(self.end)
+        inner = self.end[1:].astype(bool)
+        return np.where(inner.any(0), inner.argmax(0) + 1, depth) if depth > 1 else np.full(len(self.tokens), depth)
+
+
+@njit(cache=True, nogil=True)
+def derive(rules, state, begins, tokens, symbol, subtree, end):  # pragma: no cover  (compiled)
+    """Draw strings: fills begins [strings + 1], and tokens [Σn] and labels [D, Σn] where these have room."""
+    depth = len(rules.first) - 2
+    stack, t = np.zeros((depth, 4), np.int64), 0
+    for s in range(len(begins) - 1):
+        begins[s] = t
+        plant(rules, stack, state)
+        while True:
+            token = grow(rules, stack, state, 0.0)
+            if token == 0:
+                break
+            if len(tokens) > 0:
+                tokens[t] = token
+            if symbol.shape[1] > 0:
+                last = 1
+                for l in range(depth - 1, -1, -1):
+                    last = last if stack[l, 0] == stack[l, 1] else 0
+                    symbol[l, t], subtree[l, t], end[l, t] = stack[l, 2] - rules.first[l], stack[l, 3], last
+            t += 1
+    begins[len(begins) - 1] = t
+
+
+@njit(cache=True, nogil=True)
+def pack(rules, state, out, share, rate, whole):  # pragma: no cover
+    """Fill `out` with 0 string T+1 0 string T+1 … and cut where it ends.
+
+    A string is corrupted with probability `share`: then each token becomes another one with probability `rate`; or,
+    if `whole`, each symbol between root and tokens becomes another one of its level, with all that grows from it.
+    """
+    depth, terminals = len(rules.first) - 2, rules.first[-1] - rules.first[-2]
+    stack, t = np.zeros((depth, 4), np.int64), 0
+    while t < len(out):
+        out[t] = 0
+        t += 1
+        spoilt = rate if share > 0 and uniform(state) < share else 0.0
+        plant(rules, stack, state)
+        while t < len(out):
+            token = grow(rules, stack, state, spoilt if whole else 0.0)
+            if token > 0 and spoilt > 0 and not whole:
+                token = 1 + another(state, token - 1, terminals, rate)
+            out[t] = token if token > 0 else terminals + 1
+            t += 1
+            if token == 0:
+                break
+
+
+@njit(cache=True, nogil=True)
+def plant(rules, stack, state):  # pragma: no cover
+    """Begin a string. stack [D, 4] holds for each level: the next child of its present symbol, where its children end,
+    the symbol, and its number from the left."""
+    stack[:, :2] = 0
+    stack[:, 3] = -1
+    _open(rules, stack, state, 0, 0)
+
+
+@njit(cache=True, nogil=True)
+def grow(rules, stack, state, rate):  # pragma: no cover
+    """The next token of the string, 1 … T; 0 at its end."""
+    depth = len(stack)
+    l = depth - 1
+    while l >= 0 and stack[l, 0] == stack[l, 1]:
+        l -= 1
+    if l < 0:
+        return 0
+    while True:
+        symbol = rules.children[stack[l, 0]]
+        stack[l, 0] += 1
+        l += 1
+        low = rules.first[l]
+        if l == depth:
+            return symbol - low + 1
+        if rate > 0:
+            symbol = low + another(state, symbol - low, rules.first[l + 1] - low, rate)
+        _open(rules, stack, state, l, symbol)
+
+
+@njit(cache=True, nogil=True)
+def another(state, value, count, rate):  # pragma: no cover
+    """`value`, or with probability `rate` another one of 0 … count − 1, if there is one."""
+    if uniform(state) < rate and count > 1:
+        return (value + 1 + below(state, count - 1)) % count
+    return value
+
+
+@njit(cache=True, nogil=True)
+def _open(rules, stack, state, l, symbol):  # pragma: no cover
+    rule = rules.rule[symbol] + below(state, rules.rule[symbol + 1] - rules.rule[symbol])
+    stack[l, 0], stack[l, 1], stack[l, 2] = rules.child[rule], rules.child[rule + 1], symbol
+    stack[l, 3] += 1
