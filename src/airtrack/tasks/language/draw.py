@@ -53,8 +53,9 @@ def check_names(letters: int, lengths: tuple[int, int], n: int) -> None:
 
 def windows(fill: Callable[[Ints, Ints, Ints], None], count: int, length: int) -> tuple[Ints, Ints, Ints]:
     """x, y and group of `place`, [count, length] each, after `fill(x, y, group)` has written them."""
-    x, group = np.empty((count, length), np.int64), np.zeros((count, length), np.int64)
-    y = np.full((count, length), IGNORE, np.int64)
+    x, y, group = np.empty((3, count, length), np.int64)  # one block: freed and taken again without touching new pages
+    y.fill(IGNORE)
+    group.fill(0)
     fill(x, y, group)
     return x, y, group
 
