@@ -209,7 +209,7 @@ class Biographies:
 
 
 @njit(cache=True, nogil=True)
-def _seek(state, key, index):  # pragma: no cover  (compiled)
+def seek(state, key, index):  # pragma: no cover  (compiled)
     """Make draw number `index` of a key the next one."""
     state[0] = key[0] + np.uint64(index) * key[1]
     state[1] = key[1]
@@ -223,21 +223,27 @@ def _around(state, x, size):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True)
-def _draw(who, state, person, sizes, seat, keys):  # pragma: no cover
-    """Fill who [12] with the values of a person."""
+def draw_name(who, state, key, person, sizes):  # pragma: no cover
+    """Fill who [3] with the full name of a person: a Feistel network on its three parts, a permutation of all names."""
     a, b, c = sizes[0], sizes[1], sizes[2]
     rest = person // a
     x, z = person - rest * a, rest // b
     y = rest - z * b
-    for turn in range(4):  # a Feistel network on the three names: a permutation of all a · b · c of them
-        _seek(state, keys[0], (3 * turn << 40) + y * c + z)
+    for turn in range(4):
+        seek(state, key, (3 * turn << 40) + y * c + z)
         x = _around(state, x, a)
-        _seek(state, keys[0], (3 * turn + 1 << 40) + x * c + z)
+        seek(state, key, (3 * turn + 1 << 40) + x * c + z)
         y = _around(state, y, b)
-        _seek(state, keys[0], (3 * turn + 2 << 40) + x * b + y)
+        seek(state, key, (3 * turn + 2 << 40) + x * b + y)
         z = _around(state, z, c)
     who[0], who[1], who[2] = x, y, z
-    _seek(state, keys[1], person * 16)
+
+
+@njit(cache=True, nogil=True)
+def _draw(who, state, person, sizes, seat, keys):  # pragma: no cover
+    """Fill who [12] with the values of a person."""
+    draw_name(who, state, keys[0], person, sizes)
+    seek(state, keys[1], person * 16)
     for field in range(3, 10):
         who[field] = below(state, sizes[field])
     who[10] = seat[who[9]]
@@ -258,7 +264,7 @@ def _turn(state, key, person, exposure, scratch):  # pragma: no cover
     versions = len(scratch)
     if versions == 1:
         return 0
-    _seek(state, key, (person + PEOPLE * (exposure // versions)) * versions)
+    seek(state, key, (person + PEOPLE * (exposure // versions)) * versions)
     for i in range(versions):
         scratch[i] = i
     shown = exposure % versions
@@ -281,9 +287,9 @@ def _pieces(pieces, who, state, scratch, person, exposure, book, style, keys):  
             orders = version
     row = 0
     if len(style.order) > 1:
-        _seek(state, keys[4], person + PEOPLE * orders)
+        seek(state, keys[4], person + PEOPLE * orders)
         row = below(state, len(style.order))
-    _seek(state, keys[3], (person + PEOPLE * sets) * 8)
+    seek(state, keys[3], (person + PEOPLE * sets) * 8)
     pieces[0, 0], pieces[0, 1] = 0, 1 + (style.domain and person < style.people)
     start, count, length = state[0], 1, 0
     for place in range(len(style.kinds)):
