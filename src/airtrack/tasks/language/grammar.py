@@ -329,7 +329,7 @@ def _tokens(string: Any) -> Ints:
     except ValueError:
         tokens = np.array(None)
     if tokens.ndim != 1 or (len(tokens) and tokens.dtype.kind not in "iu"):
-        raise ValueError(f"a string is a list of integers, not {string!r:.60}")
+        raise ValueError(f"a string is a list of integers; this one has {tokens.ndim} dimensions of {tokens.dtype}")
     return tokens.astype(np.int64)
 
 
@@ -348,15 +348,11 @@ def _checked(levels: Any) -> Levels:
         checked = tuple(tuple(tuple(tuple(side) for side in rules) for rules in level) for level in levels)
     except TypeError:
         raise SpecError("a grammar is nested lists, [level][symbol][rule][child]") from None
-    if len(checked) < 2 or len(checked[0]) != 1:
-        roots = len(checked[0]) if checked else 0
-        raise SpecError(
-            f"a grammar has one root, then levels down to the terminals; there are {roots} roots on level 0"
-        )
+    sizes = [len(level) for level in checked]
+    if len(sizes) < 2 or sizes[0] != 1 or 0 in sizes:
+        raise SpecError(f"a grammar has one root, then levels down to the terminals, not {sizes} symbols a level")
     for l, level in enumerate(checked):
         last = l == len(checked) - 1
-        if not level:
-            raise SpecError(f"level {l} has no symbols")
         for s, rules in enumerate(level):
             where = f"symbol {s} of level {l}"
             if last and rules:
@@ -367,9 +363,9 @@ def _checked(levels: Any) -> Levels:
                 if not side:
                     raise SpecError(f"{where} has a rule without children; strings have no empty parts")
                 for child in side:
-                    if not isinstance(child, int) or isinstance(child, bool) or not 0 <= child < len(checked[l + 1]):
+                    if not isinstance(child, int) or isinstance(child, bool) or not 0 <= child < sizes[l + 1]:
                         fact = f"{where} leads to {child!r}; rules lead to the next level only"
-                        raise SpecError(f"{fact}, whose symbols are 0 … {len(checked[l + 1]) - 1}")
+                        raise SpecError(f"{fact}, whose symbols are 0 … {sizes[l + 1] - 1}")
     return checked
 
 
