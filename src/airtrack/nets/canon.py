@@ -41,11 +41,10 @@ class Canon(nn.Module):
         documents  [B, T] integers; where two neighbours differ a document begins, and no tap reaches across
         """
         weight = self.weight.to(x.dtype)  # under autocast x comes in half precision
-        if documents is not None:
-            return shifted_sum(x, weight, documents)
+        whole = None if documents is None else within(documents, x.dtype)
         if torch.compiler.is_compiling():
-            return shifted_sum(x, weight)  # the compiler fuses it, and cannot look into a custom function as well
-        return _Canon.apply(x, weight)
+            return shifted_sum(x, weight, whole)  # fused by the compiler, which sees no custom function
+        return _Canon.apply(x, weight, whole)
 
     def step(self, x: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The next positions of a sequence, given the inputs before them.
@@ -64,17 +63,22 @@ class Canon(nn.Module):
         return str(self.weight.shape[1])
 
 
-def shifted_sum(x: Tensor, weight: Tensor, documents: Tensor | None = None) -> Tensor:
-    """The definition, in plain differentiable operations. x [B, T, D], weight [4, D] → [B, T, D]."""
-    T = x.shape[1]
+def within(documents: Tensor, dtype: torch.dtype) -> Tensor:
+    """[3, B, T, 1], for j = 1, 2, 3: one where position t − j lies in the document of position t [B, T], else zero."""
+    same = torch.zeros(KERNEL - 1, *documents.shape, dtype=torch.bool, device=documents.device)
+    if documents.shape[1] > 1:
+        same[0, :, 1:] = documents[:, 1:] == documents[:, :-1]
+        for j in range(2, min(KERNEL, documents.shape[1])):
+            same[j - 1, :, j:] = same[j - 2, :, j:] & same[0, :, 1 : 1 - j]  # neighbours all the way
+    return same.unsqueeze(-1).to(dtype)
+
+
+def shifted_sum(x: Tensor, weight: Tensor, whole: Tensor | None = None) -> Tensor:
+    """The definition, in plain differentiable operations. x [B, T, D], weight [4, D], whole of `within` → [B, T, D]."""
     y = x * (weight[0] + 1)
-    near = None if documents is None else (documents[:, 1:] == documents[:, :-1]).unsqueeze(-1)  # [B, T−1, 1]: t, t−1
-    within = near
-    for j in range(1, min(KERNEL, T)):
+    for j in range(1, min(KERNEL, x.shape[1])):
         tap = x[:, :-j] * weight[j]
-        if near is not None and within is not None:
-            within = within if j == 1 else within[:, 1:] & near[:, : T - j]  # t − j … t all in one document
-            tap = tap * within
+        tap = tap if whole is None else tap * whole[j - 1, :, j:]
         y = y + nn.functional.pad(tap, (0, 0, j, 0))
     return y
 
@@ -83,33 +87,33 @@ class _Canon(torch.autograd.Function):
     """The same sum by in-place multiply-adds on shifted views: no intermediate of x's size is kept for the backward."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, whole: Tensor | None) -> Tensor:
         y = x * (weight[0] + 1)  # the residual is part of tap 0
         for j in range(1, min(KERNEL, x.shape[1])):
-            y[:, j:].addcmul_(x[:, :-j], weight[j])
+            tap = x[:, :-j] if whole is None else x[:, :-j] * whole[j - 1, :, j:]
+            y[:, j:].addcmul_(tap, weight[j])
         return y
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Tensor) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Tensor, int]:
         return torch.vmap(shifted_sum, in_dims)(*args), 0
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        (g,), (x, weight) = grads, ctx.saved_tensors
-        reach = range(1, min(KERNEL, x.shape[1]))
-        gx = gw = None
-        if ctx.needs_input_grad[0]:
-            gx = g * (weight[0] + 1)
-            for j in reach:
-                if torch.is_grad_enabled():  # create_graph: a second derivative is wanted, nothing may change in place
-                    gx = gx + nn.functional.pad(g[:, j:] * weight[j], (0, 0, 0, j))
-                else:
-                    gx[:, :-j].addcmul_(g[:, j:], weight[j])
-        if ctx.needs_input_grad[1]:
-            taps = [(g * x).sum((0, 1))] + [(g[:, j:] * x[:, :-j]).sum((0, 1)) for j in reach]
-            gw = torch.stack(taps + [torch.zeros_like(taps[0])] * (KERNEL - len(taps)))
-        return gx, gw
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (g,), (x, weight, whole) = grads, ctx.saved_tensors
+        gx = g * (weight[0] + 1) if ctx.needs_input_grad[0] else None
+        taps = [(g * x).sum((0, 1))] if ctx.needs_input_grad[1] else []
+        for j in range(1, min(KERNEL, x.shape[1])):
+            back = g[:, j:] if whole is None else g[:, j:] * whole[j - 1, :, j:]
+            if taps:
+                taps.append((back * x[:, :-j]).sum((0, 1)))
+            if gx is not None and torch.is_grad_enabled():  # create_graph: nothing may change in place
+                gx = gx + nn.functional.pad(back * weight[j], (0, 0, 0, j))
+            elif gx is not None:
+                gx[:, :-j].addcmul_(back, weight[j])
+        gw = torch.stack(taps + [torch.zeros_like(taps[0])] * (KERNEL - len(taps))) if taps else None
+        return gx, gw, None

@@ -46,6 +46,8 @@ class Decoder:
                activation): where a Canon layer lies (Allen-Zhu, Physics of Language Models 4.1, section 4)
     mixer      what lets positions see each other: a mixer part, after `airtrack.nets.mixer.Mixer`
     tied       the head is the transposed token embedding
+    apart      documents that are packed into one row do not see each other; false: a row is one text, whose documents
+               only their first token tells apart, as in the Physics of Language Models series
 
     >>> Decoder(layers=1, width=32, heads=2, mlp="none", canon="A").count(vocab=36)
     6592
@@ -65,6 +67,7 @@ class Decoder:
     canon: Annotated[str, AfterValidator(_places)] = ""
     mixer: Annotated[Any, Slot("mixer")] = Attention()
     tied: bool = False
+    apart: bool = True
 
     def check(self) -> None:
         if self.width % self.heads:
@@ -95,7 +98,7 @@ class Decoder:
         start   the id that begins a document: what follows one sees nothing before it. None: a row is one document
         """
         with scoped(streams):
-            model = Transformer(self, vocab, length, start, streams)
+            model = Transformer(self, vocab, length, start if self.apart else None, streams)
         initialise(model, streams)
         return model
 

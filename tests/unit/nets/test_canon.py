@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from airtrack.nets.canon import Canon, shifted_sum
+from airtrack.nets.canon import Canon, shifted_sum, within
 
 
 def by_convolution(x, weight):
@@ -91,11 +91,24 @@ def test_batched_gradients():
             assert torch.allclose(ours[i], one, atol=1e-12)
 
 
+def test_gradients_stay_within_documents():
+    documents = torch.tensor([[0, 0, 0, 1, 1, 2, 3, 3, 3], [0, 0, 1, 1, 1, 1, 1, 1, 2]])
+    canon, x, g = layer(2), draw(2, 9, 2).requires_grad_(), draw(2, 9, 2, seed=2)
+    y, expected = canon(x, documents), shifted_sum(x, canon.weight, within(documents, x.dtype))
+    assert torch.allclose(y, expected, atol=1e-12)
+    for ours, plain in zip(
+        torch.autograd.grad(y, [x, canon.weight], g), torch.autograd.grad(expected, [x, canon.weight], g)
+    ):
+        assert torch.allclose(ours, plain, atol=1e-12)
+    assert gradcheck(lambda x: canon(x, documents), (x,))
+    assert gradgradcheck(lambda x: canon(x, documents), (x,))
+
+
 def test_documents_leak_nothing():
     canon, x = layer(3), draw(2, 11, 3)
     documents = torch.tensor([[0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 3], [5] * 11])
     y = canon(x, documents)
-    assert torch.equal(y[1:], shifted_sum(x[1:], canon.weight))
+    assert torch.allclose(y[1:], shifted_sum(x[1:], canon.weight), atol=1e-12)
     for a, b in [(0, 3), (3, 5), (5, 6), (6, 11)]:
         assert (y[:1, a:b] - canon(x[:1, a:b])).abs().max() <= 1e-12
     returning = torch.tensor([[0, 1, 0, 1, 0, 1]])  # a number that comes back is another document
