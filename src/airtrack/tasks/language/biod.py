@@ -57,9 +57,9 @@ class Biod:
     The judge reads the losses in nats on names (p₁), on values (p₂) and on their first chunks (p₃), and from them the
     bits of Part 3.3: names, values, and the sets of strings.
 
-    Source: Allen-Zhu and Li, Physics of Language Models: Part 3.3 (arXiv 2404.05405), Section 2; its number of names is in
-    `preset`. It says "Her ID" for everybody; we say "Their ID". The defaults fit two cores: 10⁶ names and
-    small sets of strings, so that the vocabulary, hence the embedding, stays small.
+    Source: Allen-Zhu and Li, Physics of Language Models: Part 3.3 (arXiv 2404.05405), Section 2; its number
+    of names is in `preset`. It says "Her ID" for everybody; we say "Their ID". The defaults fit two cores: 10⁶ names
+    and small sets of strings, so that the vocabulary, hence the embedding, stays small.
 
     >>> from airtrack.core.streams import Streams
     >>> task = Biod(people=10, attributes=2, chunks=2, length=3, context=64)
@@ -275,11 +275,11 @@ class Identities:
 
     def write(self, out: npt.NDArray[np.int32], starts: Ints, people: Ints, exposures: Ints) -> None:
         """Write documents [D] into out [m], each from its place in starts [D]; what lies outside of out is cut off."""
-        _write(out, np.empty(0, np.int8), starts, people, exposures, self._size, *self._fixed)
+        _write(out, np.empty(0, np.int32), starts, people, exposures, self._size, *self._fixed)
 
-    def rows(self, people: Ints, exposures: Ints) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8]]:
+    def rows(self, people: Ints, exposures: Ints) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Documents in rows [D, size], and the mark [D, size] of every token."""
-        out, marks = np.empty(len(people) * self._size, np.int32), np.empty(len(people) * self._size, np.int8)
+        out, marks = np.empty(len(people) * self._size, np.int32), np.empty(len(people) * self._size, np.int32)
         starts = np.arange(len(people)) * self._size
         _write(out, marks, starts, people, exposures, self._size, *self._fixed)
         return out.reshape(-1, self._size), marks.reshape(-1, self._size)
@@ -287,14 +287,14 @@ class Identities:
 
 @njit(cache=True, nogil=True)
 def _write(out, told, starts, people, exposures, size, sets, chunks, names, bases, keys):  # pragma: no cover
-    ids, marks = np.zeros(size, np.int32), np.zeros(size, np.int8)
+    ids, marks = np.zeros(size, np.int32), np.zeros(size, np.int32)
     state, who, order = np.empty(2, np.uint64), np.empty(3, np.int64), np.empty(len(sets), np.int64)
     for i in range(len(people)):
         draw_name(who, state, keys[0], people[i], names)
         seek(state, keys[2], (people[i] + PEOPLE * exposures[i]) * len(sets))
         shuffle(state, order)
-        for part in range(3):
-            ids[1 + part], marks[1 + part] = bases[part] + who[part], NAME
+        for j in range(3):
+            ids[1 + j], marks[1 + j] = bases[j] + who[j], NAME
         t = 4
         for place in range(len(sets)):
             k = order[place]
