@@ -154,11 +154,12 @@ class Grammar:
             levels.insert(0, level)
         return cls(levels)
 
-    def hidden(self, bags: Sequence[Sequence[int]]) -> Grammar:
+    def hidden(self, bags: Sequence[Sequence[int]], tokens: int | None = None) -> Grammar:
         """The implicit grammar: each terminal shows as one token of its bag, a token counting as often as it is listed.
 
-        bags  [T] tokens 0 … V − 1; a token may be in several bags. The terminals become a level of their own, so
-              that everything stays exact
+        bags    [T] tokens 0 … V − 1; a token may be in several bags. The terminals become a level of their own, so
+                that everything stays exact
+        tokens  V; one more than the largest token of a bag if None
 
         >>> grammar = Grammar([[[[0, 1]]], [[], []]]).hidden([[0, 1], [1, 2, 2]])
         >>> grammar.terminals, round(float(np.exp(grammar.log_prob([2, 3]))), 3)  # 1/2 · 2/3
@@ -166,7 +167,7 @@ class Grammar:
         """
         if len(bags) != self.terminals:
             raise SpecError(f"{len(bags)} bags for {self.terminals} terminals; give one each")
-        tokens = 1 + max((token for bag in bags for token in bag), default=0)
+        tokens = tokens or 1 + max((token for bag in bags for token in bag), default=0)
         return Grammar([*self.levels[:-1], [[(token,) for token in bag] for bag in bags], [()] * tokens])
 
     # ------------------------------------------------------------------------------------------------------ the facts
