@@ -120,7 +120,7 @@ def put(sample, marks, size, token, mark):  # pragma: no cover
     return size + 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")  # a call costs more than the few tokens it writes
 def put_name(sample, marks, size, names, lengths, i, mark):  # pragma: no cover
     """Append name i of `draw_names`."""
     for j in range(lengths[i]):
