@@ -233,8 +233,7 @@ def _fill(x, y, group, state, layout, law):  # pragma: no cover  (compiled)
                 j = below(state, i + 1)
                 for end in range(2):
                     node, edges[j, end] = edges[j, end], edges[i, end]
-                    for k in range(lengths[node]):
-                        size = put(sample, marks, size, names[node, k], 0)
+                    size = put_name(sample, marks, size, names, lengths, node, 0)
             query = n - 1 if last else 3 * n // 4 + below(state, n - 3 * n // 4)
             size = put(sample, marks, size, bos + 1, 0)
             size = put_name(sample, marks, size, names, lengths, query, 0)

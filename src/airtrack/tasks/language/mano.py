@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 from annotated_types import Ge, Le
 from numba import njit
 
@@ -120,13 +121,12 @@ class Mano:
 
     def pose(self, streams: Streams) -> Problem:
         bos, length = self.modulus + (3 + self.division) * (1 + self.synonyms), self.context or self._longest
-        layout = np.array([self.length, self.modulus, 3 + self.division, 1 + self.synonyms, bos], np.int64)
-        inverses = np.array([_inverse(b, self.modulus) for b in range(self.modulus)])
-        vocab = len(self._words)
+        layout = np.array([self.length, 1 + self.synonyms, bos], np.int64)
+        results, vocab = _results(self.modulus, self.division), len(self._words)
 
         def make(branch: Streams, shortest: int, i: int, n: int) -> tuple[Ints, Ints, Ints]:
             return windows(
-                lambda x, y, group: _fill(x, y, group, state_of(branch, i), layout, inverses, shortest), n, length
+                lambda x, y, group: _fill(x, y, group, state_of(branch, i), layout, results, shortest), n, length
             )
 
         train = streams / "train"
@@ -135,9 +135,14 @@ class Mano:
         return Problem(given, Judge(exam.readings, self.metrics, exam.truth))
 
 
-def _inverse(b: int, modulus: int) -> int:
-    """b⁻¹ modulo `modulus`, 0 if there is none."""
-    return pow(b, -1, modulus) if np.gcd(b, modulus) == 1 else 0
+@lru_cache(maxsize=8)
+def _results(modulus: int, division: bool) -> npt.NDArray[np.int16]:
+    """[operations, modulus, modulus] of a + b, a − b, a · b, and a · b⁻¹, −1 where that is not defined."""
+    a, b = np.arange(modulus)[:, None], np.arange(modulus)
+    inverses = np.array([pow(i, -1, modulus) if np.gcd(i, modulus) == 1 else 0 for i in range(modulus)])
+    quotients = np.where(inverses > 0, a * inverses % modulus, -1)
+    tables = [(a + b) % modulus, (a - b) % modulus, a * b % modulus, quotients]
+    return np.array(tables[: 3 + division]).astype(np.int16)
 
 
 @lru_cache(maxsize=64)
@@ -149,12 +154,13 @@ def _values(length: int, modulus: int, division: bool) -> Floats:
     >>> _values(1, 2, False)  # a + b, a − b, a · b modulo 2
     array([0.58333333, 0.41666667])
     """
-    return _distribution(length, modulus, np.array([_inverse(b, modulus) for b in range(modulus)]), 3 + division)[-1]
+    return _distribution(length, _results(modulus, division))[-1]
 
 
 @njit(cache=True, nogil=True)
-def _distribution(length, modulus, inverses, operations):  # pragma: no cover  (compiled)
+def _distribution(length, results):  # pragma: no cover  (compiled)
     """[length + 1, modulus] for `_values` of 0 … length operations."""
+    operations, modulus, _ = results.shape
     chances = np.zeros((length + 1, modulus))
     chances[0] = 1 / modulus
     for l in range(1, length + 1):
@@ -163,19 +169,18 @@ def _distribution(length, modulus, inverses, operations):  # pragma: no cover  (
                 both = 0.0  # a on the left and b on the right
                 for left in range(l):
                     both += chances[left, a] * chances[l - 1 - left, b]
-                both /= l * operations
-                chances[l, (a + b) % modulus] += both
-                chances[l, (a - b) % modulus] += both
-                chances[l, a * b % modulus] += both
-                if operations > 3 and inverses[b] > 0:
-                    chances[l, a * inverses[b] % modulus] += both
+                for operation in range(operations):
+                    value = results[operation, a, b]
+                    if value >= 0:
+                        chances[l, value] += both / (l * operations)
     return chances
 
 
 @njit(cache=True, nogil=True)
-def _fill(x, y, group, state, layout, inverses, shortest):  # pragma: no cover
+def _fill(x, y, group, state, layout, results, shortest):  # pragma: no cover
     """Write windows of packed samples into x, y and group [n, T]; group is 1 where a value is predicted."""
-    length, modulus, operations, again, bos = layout
+    length, again, bos = layout
+    operations, modulus, _ = results.shape
     sample, marks = np.empty(2 * length + 5, np.int64), np.full(2 * length + 5, -1, np.int64)
     waiting, values = np.empty(length + 2, np.int64), np.empty(length + 2, np.int64)
     tree = np.empty(2 * length + 1, np.int64)  # in prefix order: a number, or −1 − an operation
@@ -186,7 +191,7 @@ def _fill(x, y, group, state, layout, inverses, shortest):  # pragma: no cover
             value = -1
             while value < 0:
                 _draw_tree(state, tree, waiting, l, operations, modulus)
-                value = _evaluate(tree[: 2 * l + 1], values, modulus, inverses)
+                value = _evaluate(tree[: 2 * l + 1], values, results)
             size = put(sample, marks, 0, bos, -1)
             size = put(sample, marks, size, bos + 1 + (l - 1) * again + below(state, again), -1)
             for node in tree[: 2 * l + 1]:
@@ -214,25 +219,16 @@ def _draw_tree(state, tree, waiting, l, operations, modulus):  # pragma: no cove
 
 
 @njit(cache=True, nogil=True)
-def _evaluate(tree, values, modulus, inverses):  # pragma: no cover
+def _evaluate(tree, values, results):  # pragma: no cover
     """The value of an expression in prefix order, −1 where it is not defined."""
     top = 0
     for i in range(len(tree) - 1, -1, -1):
         if tree[i] >= 0:
             values[top] = tree[i]
             top += 1
-            continue
-        a, b = values[top - 1], values[top - 2]
-        top -= 1
-        if tree[i] == -1:
-            c = a + b
-        elif tree[i] == -2:
-            c = a - b + modulus
-        elif tree[i] == -3:
-            c = a * b
-        elif inverses[b] > 0:
-            c = a * inverses[b]
         else:
-            return -1
-        values[top - 1] = c % modulus
+            top -= 1
+            values[top - 1] = results[-1 - tree[i], values[top], values[top - 1]]  # the left operand was read last
+            if values[top - 1] < 0:
+                return -1
     return values[0]
