@@ -125,6 +125,13 @@ def grow(rules, stack, state, rate):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True)
+def spoil(state, tokens, terminals, rate):  # pragma: no cover
+    """Make each token 1 … T another one with probability `rate`, in place."""
+    for i in range(len(tokens)):
+        tokens[i] = 1 + another(state, tokens[i] - 1, terminals, rate)
+
+
+@njit(cache=True, nogil=True)
 def another(state, value, count, rate):  # pragma: no cover
     """`value`, or with probability `rate` another one of 0 … count − 1, if there is one."""
     if uniform(state) < rate and count > 1:

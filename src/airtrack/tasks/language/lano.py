@@ -16,7 +16,7 @@ from airtrack.core.given import Batch, Corpus, Floats, Ints
 from airtrack.core.part import SpecError, _base, nearest, part
 from airtrack.core.problem import Judge, Metric, Problem
 from airtrack.core.streams import Streams
-from airtrack.tasks.language.derivation import another, pack
+from airtrack.tasks.language.derivation import pack, spoil
 from airtrack.tasks.language.draw import below, state_of
 from airtrack.tasks.language.grammar import Grammar
 from airtrack.tasks.language.scoring import LOSSES, standard_error
@@ -217,11 +217,12 @@ class Lano:
     def _written(self, answer: Any, seen: Grammar, streams: Streams) -> dict[str, float]:
         """What the model writes, and what that is worth."""
         fresh = seen.sample(streams / "strings", self.completions)
-        state, none = state_of(streams / "spoil", 0), [np.zeros(0, np.int64)] * len(fresh)
-        starts = [string[: self.cut] for string in fresh]
-        spoilt = [np.array([1 + another(state, t - 1, seen.terminals, self.rate) for t in start]) for start in starts]
+        none, starts = [np.zeros(0, np.int64)] * len(fresh), [string[: self.cut] for string in fresh]
         kinds = {"completion": (none, none, 1.0), "completion_cut": (starts, starts, 1.0)}  # shown, meant, temperature
         if self.corruption:
+            state, spoilt = state_of(streams / "spoil", 0), [start.copy() for start in starts]
+            for start in spoilt:
+                spoil(state, start, seen.terminals, self.rate)
             kinds["robust"] = (spoilt, starts, self.temperature)
         readings: dict[str, float] = {}
         for name, (shown, meant, temperature) in kinds.items():
@@ -235,7 +236,10 @@ class Lano:
             if name == "completion":
                 right = logs[np.isfinite(logs)]
                 gap = abs(right.mean() - seen.log_prob(fresh).mean()) if len(right) else np.nan
-                readings |= {"distinct": len({tuple(string) for string in new}) / len(new), "entropy_gap": float(gap)}
+                readings |= {
+                    "distinct": len({string.tobytes() for string in new}) / len(new),
+                    "entropy_gap": float(gap),
+                }
         return readings
 
 
