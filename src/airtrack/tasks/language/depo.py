@@ -138,6 +138,17 @@ class Depo:
         most, queries = self.name_length[1], self.queries or self.n
         return 1 + self.n * (2 * most + self.separator) + queries * (1 + 2 * most + self.answer_mark)
 
+    def text(self, ids: Ints) -> str:
+        """Token ids in words, to look at.
+
+        >>> Depo(n=4, hops=2, separator=True).text(np.array([8, 9, 3, 0, 11, 3, 6]))
+        'BOS | 3 0 Q2 3 6'
+        """
+        words = ["BOS", *["|"] * self.separator, *["ANS"] * self.answer_mark]
+        words += [f"Q{k}" for k in range(1, self.hops + 1)]
+        words = dict(enumerate(words, self._letters * (1 + (self.name_length[1] > 1))))
+        return " ".join(words.get(int(i), str(i)) for i in ids)
+
     def pose(self, streams: Streams) -> Problem:
         (least, most), several = self.name_length, self.name_length[1] > 1
         length, queries = self.context or self._longest, self.queries or self.n

@@ -16,7 +16,7 @@ from airtrack.core.given import Batch, Corpus, Floats, Ints
 from airtrack.core.part import SpecError, _base, nearest, part
 from airtrack.core.problem import Judge, Metric, Problem
 from airtrack.core.streams import Streams
-from airtrack.tasks.language.derivation import pack, spoil
+from airtrack.tasks.language.derivation import Rules, joined, pack, spoil
 from airtrack.tasks.language.draw import below, state_of
 from airtrack.tasks.language.grammar import Grammar
 from airtrack.tasks.language.scoring import LOSSES, standard_error
@@ -168,6 +168,15 @@ class Lano:
         """The grammar of the terminals."""
         return Grammar(self.grammar)
 
+    def text(self, ids: Ints) -> str:
+        """Token ids in words, to look at.
+
+        >>> Lano(grammar="hard3").text(np.array([0, 2, 1, 4, 0]))
+        'BOS 2 1 EOS BOS'
+        """
+        end = (self.observable or self.language.terminals) + 1
+        return " ".join({0: "BOS", end: "EOS"}.get(int(i), str(i)) for i in ids)
+
     def observed(self, streams: Streams) -> Grammar:
         """The grammar of the tokens that are seen: that of the terminals, unless these are implicit."""
         if self.implicit is None or self.observable is None:
@@ -185,9 +194,10 @@ class Lano:
 
     def pose(self, streams: Streams) -> Problem:
         seen = self.observed(streams)
-        rules, end, length = seen.machine, seen.terminals + 1, self.context
+        end, length = seen.terminals + 1, self.context
         share, rate = (self.corrupted, self.rate) if self.corruption else (0.0, 0.0)
         whole, train = self.corruption == "symbols", streams / "train"
+        rules = seen.machine if whole else Rules.of(joined(seen.levels))
 
         def make(i: int, n: int) -> Batch:
             ids = np.empty(n * length + 1, np.int64)
