@@ -12,6 +12,7 @@ import pytest
 
 from airtrack.core.part import SpecError
 from airtrack.core.streams import Streams
+from airtrack.tasks.language.derivation import joined
 from airtrack.tasks.language.grammar import Grammar
 
 CONFIGS = Path(__file__).parents[2] / "data" / "cfg"
@@ -261,6 +262,18 @@ def test_strings_follow_the_law_of_the_derivations():
     expected = [*(40_000 * law[s] for s in common), 40_000 * (1 - sum(law[s] for s in common))]
     assert len(common) > 30
     assert chi2_fits(np.array(seen), np.array(expected))
+
+
+def test_a_joined_grammar_has_the_same_strings_each_as_likely():
+    twice = [*LEVELS[:2], [[[0, 0], [1, 0], [1, 0]], [[1], [0]]], LEVELS[3]]
+    for levels in (LEVELS, [*LEVELS[:2], LEVELS[3]], twice):
+        grammar, laws = Grammar(levels), [Counter(), Counter()]
+        for law, form in zip(laws, (grammar, Grammar(joined(grammar.levels)))):
+            for _, string, p in derivations(form):
+                law[string] += p
+        assert laws[0] == pytest.approx(laws[1], rel=1e-12)
+    assert joined(LEVELS, most=10) is LEVELS
+    assert joined([LEVELS[0], LEVELS[3]]) == [LEVELS[0], LEVELS[3]]
 
 
 def test_strings_are_functions_of_stream_and_counter():

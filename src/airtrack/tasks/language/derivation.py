@@ -1,7 +1,9 @@
-"""Draws strings of a layered grammar, with the tree above every token: compiled, one token at a time."""
+"""Draws strings of a layered grammar, with the tree above every token: compiled, one rule at a time."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -47,26 +49,48 @@ class Derivation(NamedTuple):
         return np.where(inner.any(0), inner.argmax(0) + 1, depth) if depth > 1 else np.full(len(self.tokens), depth)
 
 
+def joined(levels: Levels, most: int = 4096) -> Levels:
+    """A grammar of the same strings, each as likely, with fewer and longer rules to a string.
+
+    Every rule of the last level but one becomes a symbol, whose rules are the combinations of its children's rules.
+    Returns `levels` where these are more than `most`.
+
+    >>> joined(((((0, 1), (1, 0)),), (((0, 0), (1,)), ((0, 1),)), ((), ())))[1:]
+    ((((0, 0, 0, 1), (1, 0, 1)), ((0, 1, 0, 0), (0, 1, 1))), ((), ()))
+    """
+    if len(levels) < 3:
+        return levels
+    *above, upper, lower, terminals = levels
+    sides = [side for rules in upper for side in rules]
+    if sum(math.prod(len(lower[c]) for c in side) for side in sides) > most:
+        return levels
+    number = itertools.count()
+    chosen = tuple(tuple((next(number),) for _ in rules) for rules in upper)
+    grown = tuple(tuple(sum(parts, ()) for parts in itertools.product(*(lower[c] for c in side))) for side in sides)
+    return (*above, chosen, grown, terminals)
+
+
 @njit(cache=True, nogil=True)
 def derive(rules, state, begins, tokens, symbol, subtree, end):  # pragma: no cover  (compiled)
     """Draw strings: fills begins [strings + 1], and tokens [Σn] and labels [D, Σn] where these have room."""
-    depth = len(rules.first) - 2
+    depth, low = len(rules.first) - 2, rules.first[-2] - 1
     stack, t = np.zeros((depth, 4), np.int64), 0
     for s in range(len(begins) - 1):
         begins[s] = t
         plant(rules, stack, state)
         while True:
-            token = grow(rules, stack, state, 0.0)
-            if token == 0:
+            child, stop = grow(rules, stack, state, 0.0)
+            if child == stop:
                 break
-            if len(tokens) > 0:
-                tokens[t] = token
-            if symbol.shape[1] > 0:
-                last = 1
-                for l in range(depth - 1, -1, -1):
-                    last = last if stack[l, 0] == stack[l, 1] else 0
-                    symbol[l, t], subtree[l, t], end[l, t] = stack[l, 2] - rules.first[l], stack[l, 3], last
-            t += 1
+            for c in range(child, stop):
+                if len(tokens) > 0:
+                    tokens[t] = rules.children[c] - low
+                if symbol.shape[1] > 0:
+                    last = c == stop - 1
+                    for l in range(depth - 1, -1, -1):
+                        last = last and stack[l, 0] == stack[l, 1]
+                        symbol[l, t], subtree[l, t], end[l, t] = stack[l, 2] - rules.first[l], stack[l, 3], last
+                t += 1
     begins[len(begins) - 1] = t
 
 
@@ -77,7 +101,7 @@ def pack(rules, state, out, share, rate, whole):  # pragma: no cover
     A string is corrupted with probability `share`: then each token becomes another one with probability `rate`; or,
     if `whole`, each symbol between root and tokens becomes another one of its level, with all that grows from it.
     """
-    depth, terminals = len(rules.first) - 2, rules.first[-1] - rules.first[-2]
+    depth, low, terminals = len(rules.first) - 2, rules.first[-2] - 1, rules.first[-1] - rules.first[-2]
     stack, t = np.zeros((depth, 4), np.int64), 0
     while t < len(out):
         out[t] = 0
@@ -85,13 +109,17 @@ def pack(rules, state, out, share, rate, whole):  # pragma: no cover
         spoilt = rate if share > 0 and uniform(state) < share else 0.0
         plant(rules, stack, state)
         while t < len(out):
-            token = grow(rules, stack, state, spoilt if whole else 0.0)
-            if token > 0 and spoilt > 0 and not whole:
-                token = 1 + another(state, token - 1, terminals, rate)
-            out[t] = token if token > 0 else terminals + 1
-            t += 1
-            if token == 0:
+            child, stop = grow(rules, stack, state, spoilt if whole else 0.0)
+            if child == stop:
+                out[t] = terminals + 1
+                t += 1
                 break
+            begin, stop = t, min(stop, child + len(out) - t)
+            for c in range(child, stop):
+                out[t] = rules.children[c] - low
+                t += 1
+            if spoilt > 0 and not whole:
+                spoil(state, out[begin:t], terminals, spoilt)
 
 
 @njit(cache=True, nogil=True)
@@ -105,23 +133,24 @@ def plant(rules, stack, state):  # pragma: no cover
 
 @njit(cache=True, nogil=True)
 def grow(rules, stack, state, rate):  # pragma: no cover
-    """The next token of the string, 1 … T; 0 at its end."""
-    depth = len(stack)
-    l = depth - 1
+    """The next tokens, all that one rule makes: where they begin and end in rules.children; 0, 0 after the last."""
+    bottom = len(stack) - 1
+    l = bottom
     while l >= 0 and stack[l, 0] == stack[l, 1]:
         l -= 1
     if l < 0:
-        return 0
-    while True:
+        return 0, 0
+    while l < bottom:
         symbol = rules.children[stack[l, 0]]
         stack[l, 0] += 1
         l += 1
-        low = rules.first[l]
-        if l == depth:
-            return symbol - low + 1
         if rate > 0:
+            low = rules.first[l]
             symbol = low + another(state, symbol - low, rules.first[l + 1] - low, rate)
         _open(rules, stack, state, l, symbol)
+    child = stack[l, 0]
+    stack[l, 0] = stack[l, 1]
+    return child, stack[l, 1]
 
 
 @njit(cache=True, nogil=True)

@@ -121,6 +121,8 @@ class Lano:
     rate: Annotated[float, Gt(0), Le(1)] = 0.15
     temperature: Annotated[float, Gt(0)] = 0.1
 
+    version: ClassVar[int] = 2
+
     unit: ClassVar[str] = "tokens"
     gives: ClassVar[type] = Corpus
     example: ClassVar[dict[str, Any]] = {"grammar": "hard3", "context": 64, "evaluation": 8, "completions": 4, "cut": 9}
