@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from airtrack.core.meter import Meter, State
+from airtrack.core.part import SpecError, nearest
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -45,15 +47,49 @@ class Corpus(Oracle):
     make    (i, n) → Batch of n sequences: a function of its arguments alone
     vocab   number of ids
     length  T, tokens a sequence
+    start   the id that begins a document; None: every sequence is one
+    treat   fields → `make` of other training data about the same problem, for tasks that have `treatments`
     """
 
-    def __init__(self, make: Callable[[int, int], Batch], *, vocab: int, length: int, start: int | None = None) -> None:
-        self._make, self.vocab, self.length, self.start = make, vocab, length, start
+    def __init__(
+        self,
+        make: Callable[[int, int], Batch],
+        *,
+        vocab: int,
+        length: int,
+        start: int | None = None,
+        treat: Callable[[Mapping[str, Any]], Callable[[int, int], Batch]] | None = None,
+    ) -> None:
+        self._make, self.vocab, self.length, self.start, self._treat = make, vocab, length, start, treat
+
+    def treated(self, fields: Mapping[str, Any]) -> Corpus:
+        """Other training data about the same problem, on the same meter: fields of the task, of its `treatments`."""
+        if self._treat is None:
+            raise SpecError(f"these data come in one form only; leave out {', '.join(fields)}", "data")
+        other = Corpus(self._treat(fields), vocab=self.vocab, length=self.length, start=self.start, treat=self._treat)
+        other._meter = self._meter
+        return other
 
     def batch(self, i: int, n: int) -> Batch:
         """Batch number i, n sequences; charges n · T tokens."""
         self._charge(n * self.length)
         return self._make(i, n)
+
+
+def treated(task: Any, fields: Mapping[str, Any]) -> Any:
+    """The task with other training data: some of its fields, which must be among its `treatments`, take other values.
+
+    Treatments change what a learner is shown and nothing that the judge asks, so that a study may compare them.
+    """
+    there: tuple[str, ...] = getattr(task, "treatments", ())
+    for name in fields:
+        if name not in there:
+            fact = f"{type(task).__name__} cannot be shown with another {name!r}"
+            raise SpecError(f"{fact}{nearest(name, there)}", "data")
+    try:
+        return dataclasses.replace(task, **fields)
+    except SpecError as error:
+        raise error.below("data") from None
 
 
 class FiniteSum(Oracle):

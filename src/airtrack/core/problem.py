@@ -88,7 +88,10 @@ class Problem(NamedTuple):
 
 
 class Task(Protocol):
-    """A family of problems with known truth. Its dataclass fields are its parameters."""
+    """A family of problems with known truth. Its dataclass fields are its parameters.
+
+    A class variable `treatments` names the fields that change what a learner is shown and nothing the judge asks.
+    """
 
     unit: ClassVar[str]  # of the budget: "tokens", "gradients", "samples", "episodes"
     gives: ClassVar[type]  # the type of `given`
@@ -98,7 +101,7 @@ class Task(Protocol):
 
 
 class Recipe(Protocol):
-    """All that an experimenter chooses."""
+    """All that an experimenter chooses. A method `refuses(task)` may raise `SpecError` where it cannot work."""
 
     accepts: ClassVar[type]  # the type of `given` it can work on
     returns: ClassVar[type]  # the type of its answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from airtrack.core.meter import Meter
-from airtrack.core.part import Slot, article, part
+from airtrack.core.part import Slot, SpecError, article, part
 from airtrack.core.streams import Streams
 
 
@@ -33,6 +33,14 @@ class Then:
     @property
     def returns(self) -> type:
         return self.changes[-1].accepts if self.changes else self.first.returns
+
+    def refuses(self, task: Any) -> None:
+        """Raises `SpecError` where the first recipe cannot work on a task."""
+        if hasattr(self.first, "refuses"):
+            try:
+                self.first.refuses(task)
+            except SpecError as error:
+                raise error.below("first") from None
 
     def answer(self, given: Any, meter: Meter, streams: Streams) -> Any:
         answer = meter.prefix(self.first)

@@ -102,10 +102,15 @@ class Readout:
 
 def misfit(task: Any, recipe: Any) -> str | None:
     """Why a recipe cannot work on a task, or None."""
-    if issubclass(task.gives, recipe.accepts):
-        return None
-    solver, problem = (type(x).__name__.lower() for x in (recipe, task))
-    return f"{solver} needs {article(recipe.accepts.__name__)}, {problem} gives {article(task.gives.__name__)}"
+    if not issubclass(task.gives, recipe.accepts):
+        solver, problem = (type(x).__name__.lower() for x in (recipe, task))
+        return f"{solver} needs {article(recipe.accepts.__name__)}, {problem} gives {article(task.gives.__name__)}"
+    try:
+        if hasattr(recipe, "refuses"):
+            recipe.refuses(task)
+    except SpecError as error:
+        return str(error)
+    return None
 
 
 def perform(

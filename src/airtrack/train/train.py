@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Gt
 
-from airtrack.core.given import IGNORE, Corpus
+from airtrack.core.given import IGNORE, Corpus, treated
 from airtrack.core.meter import Meter, State
-from airtrack.core.part import Slot, part
+from airtrack.core.part import Grid, Slot, part
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
 from airtrack.nets.model import TorchLanguageModel
@@ -29,6 +29,8 @@ class Train:
     schedule  of the learning rate, over the steps that the budget holds
     batch     sequences a step
     clip      greatest norm of the gradient, null for none (1.0: PhysicsLM4's recipes)
+    data      other training data about the same problem: fields of the task, of those that it lists as `treatments`,
+              such as {junk: 0.5} on bios; null for the data as the task has them
 
     Raises `Diverged` when the loss is not finite. With one thread and the same versions, the same seed gives the
     same bits, interrupted or not.
@@ -50,6 +52,7 @@ class Train:
     schedule: Annotated[Any, Slot("schedule")] = "constant"
     batch: Annotated[int, Gt(0)] = 32
     clip: Annotated[float, Gt(0)] | None = 1.0
+    data: Mapping[str, Any] | None = None
 
     accepts: ClassVar[type] = Corpus
     returns: ClassVar[type] = TorchLanguageModel
@@ -58,7 +61,14 @@ class Train:
         """Tokens of one step: the least budget that does anything."""
         return self.batch * given.length
 
+    def refuses(self, task: Any) -> None:
+        """Raises `SpecError` where a task has no such data."""
+        data: Any = self.data  # or a grid of them
+        for fields in data.values if isinstance(data, Grid) else (data or {},):
+            treated(task, fields)
+
     def answer(self, given: Corpus, meter: Meter, streams: Streams) -> TorchLanguageModel:
+        given = given if self.data is None else given.treated(self.data)
         tokens = self.step_cost(given)
         model = self._model(given, streams)
         module = model.module

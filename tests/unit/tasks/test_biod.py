@@ -23,7 +23,7 @@ def make(**fields):
 def parse(task, document):
     """(name, {attribute: value, C chunks of L letters}, attributes in their order) of the ids of a document."""
     K, C, L = task.attributes, task.chunks, task.length
-    letters, first = 7 + K, 7 + K + task.alphabet
+    letters, first = 8 + K, 8 + K + task.alphabet
     bases = [first, first + task.names[0], first + sum(task.names[:2])]
     name = tuple(int(t) - b for t, b in zip(document[:3], bases))
     assert all(0 <= part < size for part, size in zip(name, task.names))
@@ -31,15 +31,15 @@ def parse(task, document):
     for place in range(K):
         head, rest = rest[:4], rest[4:]
         assert (head[0], head[1], head[3]) == (6 if place else 1, 2, 3)
-        assert 0 <= head[2] - 7 < K
-        assert head[2] - 7 not in values
+        assert 0 <= head[2] - 8 < K
+        assert head[2] - 8 not in values
         chunks = []
         for c in range(C):
             chunk, mark, rest = rest[:L], rest[L], rest[L + 1 :]
             assert all(0 <= t - letters < task.alphabet for t in chunk)
             assert mark == (4 if c < C - 1 else 5)
             chunks.append(tuple(int(t) - letters for t in chunk))
-        values[int(head[2]) - 7] = tuple(chunks)
+        values[int(head[2]) - 8] = tuple(chunks)
     assert not rest
     return name, values, tuple(values)
 
@@ -114,7 +114,7 @@ class Knows:
     def __init__(self, task, names=None, values=None, sets=None, count=100):
         self.task, self.names, self.values, self.sets = task, names, values or {}, sets
         self.parameters = lambda: [SimpleNamespace(numel=lambda: count)]
-        self.vocab = 7 + task.attributes + task.alphabet + sum(task.names)
+        self.vocab = 8 + task.attributes + task.alphabet + sum(task.names)
 
     def __call__(self, ids):
         raise AssertionError("positions are asked for one by one")
@@ -128,7 +128,7 @@ class Knows:
 
     def guess(self, told):
         task = self.task
-        first = 7 + task.attributes + task.alphabet
+        first = 8 + task.attributes + task.alphabet
         bases = [first, first + task.names[0], first + sum(task.names[:2])]
         if len(told) < 3:
             part = len(told)
@@ -138,9 +138,9 @@ class Knows:
             return Counter(bases[part] + n[part] for n in self.names if n[:part] == so_far)
         name = tuple(t - b for t, b in zip(told, bases))
         start = len(told) - told[::-1].index(3)
-        k, value = told[start - 2] - 7, told[start:]
+        k, value = told[start - 2] - 8, told[start:]
         chunk, letter = divmod(len(value), task.length + 1)
-        letters = 7 + task.attributes
+        letters = 8 + task.attributes
         if name in self.values:
             return {letters + self.values[name][k][chunk][letter]: 1}
         so_far = tuple(t - letters for t in value[len(value) - letter :])

