@@ -1,6 +1,7 @@
 """Depo against a reader that knows nothing but the text."""
 
-from itertools import pairwise
+from collections import Counter
+from itertools import pairwise, permutations, product
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from airtrack.core.given import IGNORE
 from airtrack.core.part import SpecError
 from airtrack.core.streams import Streams
 from airtrack.tasks.language.depo import Depo
+from airtrack.tasks.language.draw import draw_names, pick, state_of
 
 STREAMS = Streams(5) / "task"
 
@@ -267,6 +269,28 @@ def test_lengths_of_names_are_uniform_where_names_abound():
     assert chi2_fits(np.bincount(lengths)[2:], np.full(3, len(lengths) / 3))
 
 
+def test_names_are_uniform_among_those_of_a_length_and_distinct():
+    def draw(count, stamp):
+        draw_names(state, names, lengths, count, 3, 1, 3, seen, stamp)
+        return [tuple(name[:length].tolist()) for name, length in zip(names[:count], lengths)]
+
+    state, seen = state_of(STREAMS / "names", 0), np.zeros(2 * 3**3, np.int32)
+    names, lengths = np.empty((30, 3), np.int64), np.empty(30, np.int64)
+    counts = Counter(draw(1, stamp)[0] for stamp in range(1, 20_001))
+    every = [(*head, last) for n in range(3) for head in product(range(3), repeat=n) for last in range(3, 6)]
+    assert len(every) == 3 + 9 + 27
+    assert counts.keys() <= set(every)
+    assert chi2_fits(np.array([counts[name] for name in every]), np.array([20_000 / 3 / 3 ** len(n) for n in every]))
+    assert len(set(draw(30, 20_001))) == 30
+
+
+def test_picks_are_random_orders_whatever_the_order_was():
+    state, order = state_of(STREAMS / "order", 0), np.arange(4)
+    counts = Counter(tuple(int(pick(state, order, i)) for i in range(2)) for _ in range(12_000))
+    assert set(counts) == set(permutations(range(4), 2))
+    assert chi2_fits(np.array(list(counts.values())), np.full(12, 1000.0))
+
+
 def test_evaluation_asks_for_powers_of_two_and_the_most():
     assert Depo(n=20, hops=8).tested == (1, 2, 4, 8)
     assert Depo(n=20, hops=6).tested == (1, 2, 4, 6)
@@ -290,7 +314,7 @@ def test_these_bytes_never_change():
     assert y[0][y[0] != IGNORE].tolist() == [x[0][t] for t in (15, 18, 21, 24)]
 
 
-FIRST = [8, 9, 6, 4, 9, 5, 1, 9, 1, 6, 9, 4, 5, 10, 4, 5, 10, 6, 4, 11, 1, 4, 11, 5, 6]
+FIRST = [8, 9, 2, 1, 9, 5, 6, 9, 1, 5, 9, 6, 2, 11, 1, 6, 10, 5, 6, 10, 6, 2, 10, 2, 1]
 
 
 @pytest.mark.parametrize(

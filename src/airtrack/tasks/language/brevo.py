@@ -20,12 +20,13 @@ from airtrack.tasks.language.draw import (
     check_names,
     draw_names,
     draw_size,
-    place,
-    put,
+    forget,
+    packed,
+    pick,
+    predict,
     put_name,
     size_law,
     state_of,
-    windows,
 )
 from airtrack.tasks.language.scoring import Scored, metrics, standard_error
 
@@ -86,6 +87,8 @@ class Brevo:
     name_length: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]] = (1, 1)
     context: Annotated[int, Ge(1)] | None = None
     evaluation: Annotated[int, Ge(1)] = 256
+
+    version: ClassVar[int] = 2
 
     unit: ClassVar[str] = "tokens"
     gives: ClassVar[type] = Corpus
@@ -177,11 +180,13 @@ class Brevo:
 
     def pose(self, streams: Streams) -> Problem:
         (least, most), bos, length = self.name_length, self._bos, self.context or self._longest
-        layout = np.array([self.n, self._letters, least, most, bos, self.query == "last", self._longest], np.int64)
+        last, longest = self.query == "last", self._longest
+        layout = np.array([self.n, self._letters, least, most, bos, last, length, longest], np.int64)
         vocab = bos + 4
 
         def make(branch: Streams, law: Ints, i: int, n: int) -> tuple[Ints, Ints, Ints]:
-            return windows(lambda x, y, group: _fill(x, y, group, state_of(branch, i), layout, law), n, length)
+            state = state_of(branch, i)
+            return packed(lambda x, y, group: _fill(x, y, group, state, layout, law), n, length, longest)
 
         train, law = streams / "train", size_law(self.n) if self.drawn else ALWAYS
         given = Corpus(lambda i, n: Batch(*make(train, law, i, n)[:2]), vocab=vocab, length=length, start=bos)
@@ -206,44 +211,49 @@ class Brevo:
 
 @njit(cache=True, nogil=True)
 def _fill(x, y, group, state, layout, law):  # pragma: no cover  (compiled)
-    """Write windows of packed samples into x, y and group [N, T]; group is 1 where a listing or EOS is predicted."""
-    n, letters, least, most, bos, last, longest = layout
+    """Write samples into x, y and group of `packed`; group is 1 where a listing or EOS is predicted."""
+    n, letters, least, most, bos, last, length, longest = layout
     seen = np.zeros(2 * letters**most, np.int32)
     names, lengths = np.empty((max(n, letters), most), np.int64), np.ones(n, np.int64)
     names[:, 0] = np.arange(len(names))
     parents, count = np.empty((n, PARENTS), np.int64), np.empty(n, np.int64)
     edges, order, spare = np.empty((PARENTS * n, 2), np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
-    sample, marks = np.empty(longest, np.int64), np.empty(longest, np.int64)
-    number = 0
-    for row in range(len(x)):
-        t = 0
-        while t < x.shape[1]:
+    number = t = 0
+    for end in range(length, len(x) - longest + 1, length):
+        while t < end:
             number += 1
             if len(law) > 0:
                 n = draw_size(state, law)
             if most == 1:
                 for i in range(n):  # distinct at once, as all of them may be needed
-                    j = i + below(state, letters - i)
-                    names[i, 0], names[j, 0] = names[j, 0], names[i, 0]
+                    pick(state, names[:letters, 0], i)
             else:
                 draw_names(state, names, lengths, n, letters, least, most, seen, number)
             m = _draw_graph(state, parents, count, edges, n, order, spare)
-            size = put(sample, marks, 0, bos, 0)
+            start, x[t] = t, bos
+            t += 1
             for i in range(m - 1, -1, -1):
                 j = below(state, i + 1)
-                for end in range(2):
-                    node, edges[j, end] = edges[j, end], edges[i, end]
-                    size = put_name(sample, marks, size, names, lengths, node, 0)
+                for side in range(2):
+                    node, edges[j, side] = edges[j, side], edges[i, side]
+                    t = put_name(x, t, names, lengths, node)
             query = n - 1 if last else 3 * n // 4 + below(state, n - 3 * n // 4)
-            size = put(sample, marks, size, bos + 1, 0)
-            size = put_name(sample, marks, size, names, lengths, query, 0)
-            size = put(sample, marks, size, bos + 2, -1)
+            x[t] = bos + 1
+            t = put_name(x, t + 1, names, lengths, query)
+            answer, x[t] = t, bos + 2
+            t += 1
             first = _draw_listing(state, parents, count, query, order[:n], spare)
             for i in order[first:n]:
-                size = put_name(sample, marks, size, names, lengths, i, 1)
-            size = put(sample, marks, size, bos + 3, 1)
-            if size <= x.shape[1]:
-                t = place(x, y, group, row, t, sample, marks, size)
+                t = put_name(x, t, names, lengths, i)
+            x[t] = bos + 3
+            t += 1
+            if t - start > length:
+                t = start
+                continue
+            predict(x, y, group, answer, answer + 1, 0)
+            predict(x, y, group, answer + 1, t, 1)
+        forget(y, group, end - 1, t)
+        t = end
 
 
 @njit(cache=True, nogil=True)

@@ -19,13 +19,13 @@ from airtrack.tasks.language.draw import (
     check_names,
     draw_names,
     draw_size,
-    place,
-    put,
+    forget,
+    packed,
+    pick,
+    predict,
     put_name,
-    shuffle,
     size_law,
     state_of,
-    windows,
 )
 from airtrack.tasks.language.scoring import Scored, metrics
 
@@ -79,7 +79,7 @@ class Depo:
     context: Annotated[int, Ge(1)] | None = None
     evaluation: Annotated[int, Ge(1)] = 128
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     unit: ClassVar[str] = "tokens"
     gives: ClassVar[type] = Corpus
@@ -157,10 +157,13 @@ class Depo:
         mark = bos + 1 + self.separator if self.answer_mark else -1
         query = bos + self.separator + self.answer_mark  # of one hop is the next id
         vocab = query + self.hops + 1
-        layout = np.array([self.n, queries, self._letters, least, most, bos, separator, mark, query], np.int64)
+        layout = np.array(
+            [self.n, queries, self._letters, least, most, bos, separator, mark, query, length, self._longest], np.int64
+        )
 
         def make(branch: Streams, law: Ints, hops: Ints, i: int, n: int) -> tuple[Ints, Ints, Ints]:
-            return windows(lambda x, y, hop: _fill(x, y, hop, state_of(branch, i), layout, law, hops), n, length)
+            state = state_of(branch, i)
+            return packed(lambda x, y, hop: _fill(x, y, hop, state, layout, law, hops), n, length, self._longest)
 
         train, law = streams / "train", size_law(self.n) if self.drawn else ALWAYS
         alone = least == most and not self.drawn and length == self._longest  # one sample a window
@@ -176,33 +179,36 @@ class Depo:
 
 @njit(cache=True, nogil=True)
 def _fill(x, y, hop, state, layout, law, hops):  # pragma: no cover  (compiled)
-    """Write windows of packed samples into x, y and hop [n, T]; hop is k where an answer of k steps is predicted."""
-    n, queries, letters, least, most, bos, separator, answer_mark, query = layout
+    """Write samples into x, y and hop of `packed`; hop is k where an answer of k steps is predicted."""
+    n, queries, letters, least, most, bos, separator, answer_mark, query, length, longest = layout
     seen = np.zeros(2 * letters**most, np.int32)
-    names, lengths, order = np.empty((n, most), np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
-    longest = 1 + n * (2 * most + 1) + queries * (2 * most + 2)
-    sample, marks = np.empty(longest, np.int64), np.empty(longest, np.int64)
-    number = 0
-    for row in range(len(x)):
-        t = 0
-        while t < x.shape[1]:
+    names, lengths = np.empty((n, most), np.int64), np.empty(n, np.int64)
+    number = t = 0
+    for end in range(length, len(x) - longest + 1, length):
+        while t < end:
             number += 1
             if len(law) > 0:
                 n = draw_size(state, law)
             draw_names(state, names, lengths, n, letters, least, most, seen, number)  # in the order of the cycle
-            size = put(sample, marks, 0, bos, 0)
-            shuffle(state, order[:n])
-            for i in order[:n]:
+            order = np.arange(n)
+            x[t] = bos
+            t += 1
+            for edge in range(n):
+                i = pick(state, order, edge)
                 if separator >= 0:
-                    size = put(sample, marks, size, separator, 0)
+                    x[t] = separator
+                    t += 1
                 for node in (i, (i + 1) % n):
-                    size = put_name(sample, marks, size, names, lengths, node, 0)
-            shuffle(state, order[:n])
-            for i in order[: min(n, queries)]:
-                k = hops[below(state, len(hops))]
-                size = put(sample, marks, size, query + k, 0)
-                size = put_name(sample, marks, size, names, lengths, i, 0)
+                    t = put_name(x, t, names, lengths, node)
+            for asked in range(min(n, queries)):
+                i, k = pick(state, order, asked), hops[below(state, len(hops))]
+                x[t] = query + k
+                t = put_name(x, t + 1, names, lengths, i)
                 if answer_mark >= 0:
-                    size = put(sample, marks, size, answer_mark, -1)
-                size = put_name(sample, marks, size, names, lengths, (i + k) % n, k)
-            t = place(x, y, hop, row, t, sample, marks, size)
+                    x[t] = answer_mark
+                    predict(x, y, hop, t, t + 1, 0)
+                    t += 1
+                begin, t = t, put_name(x, t, names, lengths, (i + k) % n)
+                predict(x, y, hop, begin, t, k)
+        forget(y, hop, end - 1, t)
+        t = end

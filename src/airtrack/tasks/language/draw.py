@@ -60,6 +60,19 @@ def windows(fill: Callable[[Ints, Ints, Ints], None], count: int, length: int) -
     return x, y, group
 
 
+def packed(fill: Callable[[Ints, Ints, Ints], None], count: int, length: int, longest: int) -> tuple[Ints, Ints, Ints]:
+    """As `windows`, for samples written one after the other: `fill` gets flat arrays, the windows end to end.
+
+    There is room for a sample that begins in the last window; what hangs over the end of a window is overwritten.
+    """
+    x, y, group = flat = np.empty((3, count * length + longest), np.int64)
+    y.fill(IGNORE)
+    group.fill(0)
+    fill(x, y, group)
+    x, y, group = flat[:, : count * length].reshape(3, count, length)
+    return x, y, group
+
+
 @njit(cache=True, nogil=True)
 def bits(state):  # pragma: no cover  (compiled)
     """64 random bits: SplitMix64 (Steele, Lea, Flood 2014), the same on every platform."""
@@ -93,19 +106,33 @@ def shuffle(state, order):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True)
+def pick(state, order, i):  # pragma: no cover
+    """Exchange order[i] with a random one from i on; returns it. Done for i = 0, 1 … this is a random order."""
+    j = i + below(state, len(order) - i)
+    order[i], order[j] = order[j], order[i]
+    return order[i]
+
+
+@njit(cache=True, nogil=True)
 def draw_names(state, names, lengths, count, letters, least, most, seen, stamp):  # pragma: no cover
     """Write `count` distinct names into names [·, most] and their lengths into lengths [·].
 
     A length is uniform on least … most, a token uniform on 0 … letters − 1, and the last token of a name is moved up
-    by `letters` where most > 1. `seen` [2 · letters^most] holds the stamp of the sample that used a name last.
+    by `letters` where most > 1. A name is made of one random number: none is favoured by more than 2·10⁷ / 2⁴⁴, as
+    `check_names` keeps letters^most ≤ 10⁶ and so most ≤ 20. `seen` [2 · letters^most] holds the stamp of the sample
+    that used a name last.
     """
+    low = np.uint64(2**44 - 1)  # a number of 44 bits, a fraction of 2⁴⁴: times a base, it is a digit and the rest
     for i in range(count):
         while True:
-            lengths[i] = least + below(state, most - least + 1)
+            rest = (bits(state) >> np.uint64(20)) * np.uint64(most - least + 1)
+            lengths[i] = least + np.int64(rest >> np.uint64(44))
             code = 1
-            for j in range(lengths[i]):
-                names[i, j] = below(state, letters)
-                code = code * letters + names[i, j]
+            for j in range(most):
+                rest = (rest & low) * np.uint64(letters)
+                names[i, j] = rest >> np.uint64(44)
+                if j < lengths[i]:
+                    code = code * letters + names[i, j]
             if seen[code] != stamp:
                 break
         seen[code] = stamp
@@ -121,11 +148,24 @@ def put(sample, marks, size, token, mark):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True, inline="always")  # a call costs more than the few tokens it writes
-def put_name(sample, marks, size, names, lengths, i, mark):  # pragma: no cover
-    """Append name i of `draw_names`."""
-    for j in range(lengths[i]):
-        size = put(sample, marks, size, names[i, j], mark)
-    return size
+def put_name(x, t, names, lengths, i):  # pragma: no cover
+    """Write name i of `draw_names` at x[t:]; returns the position behind it. What stands there is overwritten."""
+    for j in range(names.shape[1]):  # as many for every name: a loop whose end cannot be foretold costs more
+        x[t + j] = names[i, j]
+    return t + lengths[i]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def predict(x, y, group, begin, end, mark):  # pragma: no cover
+    """The tokens x[begin:end] are to be predicted, each from the one before it; scored in group `mark`, if not 0."""
+    for j in range(begin, end):
+        y[j - 1], group[j - 1] = x[j], mark
+
+
+@njit(cache=True, nogil=True)
+def forget(y, group, begin, end):  # pragma: no cover
+    """What positions begin … end − 1 predict does not count."""
+    y[begin:end], group[begin:end] = IGNORE, 0
 
 
 @njit(cache=True, nogil=True)
