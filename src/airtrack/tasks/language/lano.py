@@ -24,6 +24,7 @@ from airtrack.tasks.language.scoring import LOSSES, standard_error
 GAPS = (0.0, 1e4)  # nats a string
 EASY, HARD = {"rules": (2, 2), "distinct": True}, {"rules": (3, 4)}
 NAMED: dict[str, tuple[int, dict[str, Any], int, int]] = {  # seed, rules, depth, context
+    "easy3": (3, EASY, 3, 128),
     "hard3": (2, {**HARD, "lengths": (2, 4)}, 3, 128),
     "easy4": (1, EASY, 4, 128),
     "hard4": (2, HARD, 4, 128),
