@@ -215,6 +215,11 @@ def relative_to(folder: Path | None) -> Iterator[None]:
         _base.reset(token)
 
 
+def located(name: str) -> Path:
+    """The path that a study's field names, seen from the folder of the study."""
+    return Path(_base.get() or Path.cwd()) / name
+
+
 @cache
 def shipped(family: str) -> dict[str, Path]:
     """Name → file of the parts of a family that come with airtrack. Reads the files' text and imports nothing."""
@@ -253,8 +258,7 @@ def lookup(role: str, name: str) -> type:
 def load_object(name: str) -> Any:
     """The object that `path/to/file.py:name` names; the file is imported once a process."""
     file, _, attribute = name.rpartition(":")
-    path = Path(file)
-    path = (path if path.is_absolute() else (_base.get() or Path.cwd()) / path).resolve()
+    path = located(file).resolve()
     if not path.is_file():
         raise SpecError(f"there is no file {path}; write path/to/file.py:name, from the study's own folder")
     module = _load_file(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -13,7 +12,7 @@ from pydantic import PlainValidator
 
 from airtrack.core.answers import generate, language_model, normalised
 from airtrack.core.given import Batch, Corpus, Floats, Ints
-from airtrack.core.part import SpecError, _base, nearest, part
+from airtrack.core.part import SpecError, located, nearest, part
 from airtrack.core.problem import Judge, Metric, Problem
 from airtrack.core.streams import Streams
 from airtrack.tasks.language.derivation import Rules, joined, pack, spoil
@@ -24,7 +23,7 @@ from airtrack.tasks.language.scoring import LOSSES, standard_error
 GAPS = (0.0, 1e4)  # nats a string
 EASY, HARD = {"rules": (2, 2), "distinct": True}, {"rules": (3, 4)}
 NAMED: dict[str, tuple[int, dict[str, Any], int, int]] = {  # seed, rules, depth, context
-    "easy3": (3, EASY, 3, 128),
+    "hard2": (0, HARD, 2, 64),
     "hard3": (2, {**HARD, "lengths": (2, 4)}, 3, 128),
     "easy4": (1, EASY, 4, 128),
     "hard4": (2, HARD, 4, 128),
@@ -41,7 +40,7 @@ def _levels(value: Any) -> Any:
         seed, shape, depth, _ = NAMED[value]
         return Grammar.draw(seed, sizes=(1, *[3] * depth), **shape).levels
     if isinstance(value, str):
-        path = (_base.get() or Path.cwd()) / value
+        path = located(value)
         if not path.is_file():
             raise SpecError(f"no grammar is named {value!r} and there is no file {path}{nearest(value, NAMED)}")
         return Grammar.load(path).levels
@@ -52,22 +51,22 @@ def _levels(value: Any) -> Any:
 class Lano:
     """Strings of a layered context-free grammar, whose next-token probabilities are known exactly.
 
-    A grammar has levels of symbols; a symbol becomes, by one of its rules at random, two or three of the next level,
-    down to the terminals. Training reads
+    A grammar has levels of symbols; a symbol becomes, by one of its rules at random, two or three of the next level
+    (two to four in hard3), down to the terminals. Training reads
 
         BOS string EOS BOS string EOS BOS …
 
-    cut into windows, wherever the cuts fall, with loss on every token. Ids: BOS = 0, tokens 1 … T, EOS = T + 1.
+    cut into windows, wherever the cuts fall, with loss on every token. Ids: BOS = 0, tokens 1 … T, EOS = T + 1. In the
+    source a net reads a window as one text (`apart: false` of the decoder here), otherwise one string at a time.
 
     grammar      the rules [level][symbol][rule][child], see `Grammar`; or the path of a JSON file, also one in the
                  published format, which is read at once so that the rules are what the task holds; or a name: easy4,
-                 easy6, easy7 (2 rules a symbol, of distinct symbols) and hard3, hard4, hard6, hard7 (3 or 4 rules),
-                 the digit being the depth: strings of some 30 tokens for 3, 45 for 4, 300 for 6, 600 for 7
+                 easy6, easy7 (2 rules a symbol, of distinct symbols) and hard2, hard3, hard4, hard6, hard7 (3 or 4
+                 rules), the digit being the depth: strings of some 8 tokens for 2, 30, 45, 300, 600 for 3, 4, 6, 7
     context      T, tokens a window
     evaluation   fresh strings on which the judge compares probabilities
     completions  strings that the judge has the model write, from each kind of beginning; the source takes 20,000
     cut          tokens of a fresh string that the model is given to continue
-    apart        whether a net is told where strings begin, so that it looks at one at a time; not so in the source
     implicit     each terminal shows as one of a bag of tokens, all bags together `observable` tokens: "disjoint", or
                  "overlap", where a bag is 1.5 · observable / T tokens drawn with repetition. The bags are drawn with
                  the problem, and all probabilities are exact for what is seen
@@ -113,7 +112,6 @@ class Lano:
     evaluation: Annotated[int, Ge(1)] = 128
     completions: Annotated[int, Ge(0)] = 0
     cut: Annotated[int, Ge(1)] = 50
-    apart: bool = False
     implicit: Literal["disjoint", "overlap"] | None = None
     observable: Annotated[int, Ge(1)] | None = None
     increasing: bool = False
@@ -207,7 +205,7 @@ class Lano:
             pack(rules, state_of(train, i), ids, share, rate, whole)
             return Batch(ids[:-1].reshape(n, length), ids[1:].reshape(n, length).copy())
 
-        given = Corpus(make, vocab=end + 1, length=length, start=0 if self.apart else None)
+        given = Corpus(make, vocab=end + 1, length=length, start=0)
 
         strings = seen.sample(streams / "evaluation", self.evaluation)
         sizes = np.minimum([len(s) + 1 for s in strings], length)  # positions of each string that are compared
