@@ -2,7 +2,6 @@
 
 from itertools import islice
 
-import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -56,15 +55,3 @@ def test_what_has_no_tokens_is_refused():
         at.batches({"name": "logistic", "n": 10, "d": 2, "kappa": 10.0}, 4)
     with pytest.raises(at.SpecError, match="no task is named 'depot'; did you mean 'depo'"):
         at.train.TokenDataset("depot", size=4)
-
-
-def test_two_seeds_share_no_sample_in_a_million():
-    rows = {}
-    for seed in range(4):
-        given = at.tasks.Depo(n=16, separator=True).pose(at.Streams(seed) / "task").given
-        for i in range(25):
-            for row in given.batch(i, 10_000).x:
-                rows.setdefault(hash(row.tobytes()), []).append((seed, i))
-    assert len(rows) == 1_000_000
-    held_out = at.tasks.Depo(n=16, separator=True, evaluation=1000).pose(at.Streams(0) / "task").judge.truth["x"]
-    assert not any(hash(np.ascontiguousarray(row).tobytes()) in rows for row in held_out)
