@@ -301,7 +301,7 @@ def biod(task: Any, person: int = 0) -> Figure:
     sheet, K, C = Sheet(), task.attributes, task.chunks
     for exposure in (0, 1):
         sheet.note(f"exposure {exposure}")
-        words = task.text(person, exposure).replace("'s", " 's").replace(",", " ,").replace(".", " .").split()
+        words = task.about(person, exposure).replace("'s", " 's").replace(",", " ,").replace(".", " .").split()
         fills: list[str | None] = [TINTS[0]] * 3 + [None] * (len(words) - 3)
         values = {}
         for i, word in enumerate(words):

@@ -1,16 +1,19 @@
 """What every task promises. It finds the tasks by itself; a new one needs nothing here."""
 
+import itertools
 import random
 import types
 
 import numpy as np
 import pytest
 
-from airtrack.core.given import Corpus, Env, FiniteSum, Stream
+from airtrack.core.batches import batches
+from airtrack.core.given import IGNORE, Corpus, Env, FiniteSum, Stream
 from airtrack.core.meter import Meter
 from airtrack.core.part import build, key, lookup, shipped, to_spec
 from airtrack.core.problem import Judge
 from airtrack.core.streams import Streams
+from airtrack.train.dataset import TokenDataset
 
 TASKS = sorted(shipped("task"))
 CORPORA = [name for name in TASKS if issubclass(lookup("task", name).gives, Corpus)]
@@ -167,6 +170,36 @@ def test_batches_are_functions_of_their_number(name):
     later = given.batch(5, 3)
     given.batch(0, 9)
     assert all((a == b).all() for a, b in zip(later, given.batch(5, 3), strict=True))
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_tokens_are_within_the_vocabulary_and_can_be_read(name):
+    given, judge = pose(name)
+    x, y = given.batch(0, 4)
+    assert x.shape == y.shape == (4, given.length)
+    assert x.dtype == y.dtype == np.int64
+    assert x.min() >= 0
+    assert x.max() < given.vocab
+    assert (((y >= 0) & (y < given.vocab)) | (y == IGNORE)).all()
+    assert (y != IGNORE).any(1).all()
+    assert ((y[:, :-1] == x[:, 1:]) | (y[:, :-1] == IGNORE)).all()
+    assert all(
+        isinstance(example(name).text(ids), str) and example(name).text(ids) for ids in (x[0], judge.truth["x"][0])
+    )
+
+
+@pytest.mark.parametrize("name", CORPORA)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_of_a_loader_share_the_batches_out(name, workers, monkeypatch):
+    shares = []
+    for number in range(workers):
+        told = types.SimpleNamespace(id=number, num_workers=workers)
+        monkeypatch.setattr("airtrack.train.dataset.get_worker_info", lambda told=told: told)
+        shares.append(list(itertools.islice(iter(TokenDataset(example(name), size=3)), 4)))
+    together = [batch for turn in zip(*shares) for batch in turn]
+    for mine, (x, y) in zip(together, batches(example(name), 3)):
+        assert (mine["input_ids"].numpy() == x).all()
+        assert (mine["labels"].numpy() == y).all()
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -223,7 +223,7 @@ def test_a_sample_of_people_comes_with_its_standard_error():
 
 def test_text_says_what_the_ids_say():
     task = make()
-    text = task.text(2)
+    text = task.about(2)
     assert text.count(" ID ") == 3
     assert text.count("Their ID") == 2
     assert text.count("'s ID") == 1

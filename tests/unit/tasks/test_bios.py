@@ -241,7 +241,7 @@ def test_tokens_per_exposure_is_the_mean_length_of_a_pass(fields):
 def test_text_is_what_is_trained_on():
     task = Bios(people=6, context=64, **SMALL)
     told = {" ".join(d) for d in documents(task, task.pose(Streams(3) / "task").given.batch(0, 12).x.ravel())}
-    assert {" ".join(Words().split(task.text(i, seed=3))) for i in range(6)} == told
+    assert {" ".join(Words().split(task.about(i, seed=3))) for i in range(6)} == told
 
 
 # ------------------------------------------------------------------------------------- models of known knowledge

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from annotated_types import Ge, Lt
 
 from airtrack.core.answers import parameters
-from airtrack.core.given import Batch, Corpus, Floats, treated
+from airtrack.core.given import Batch, Corpus, Floats, Ints, treated
 from airtrack.core.part import part
 from airtrack.core.problem import Judge, Metric, Problem
 from airtrack.core.streams import Streams
@@ -66,7 +66,7 @@ class Biod:
     >>> given, judge = task.pose(Streams(0))
     >>> given.vocab, given.batch(0, 8).x.shape, task.tokens_per_exposure
     (326, (8, 64), 280)
-    >>> task.text(0)
+    >>> task.about(0)
     "Dratine Heagan Kuvolm's ID 1 is x8 x8 x14, x7 x6 x15. Their ID 2 is x7 x15 x15, x9 x14 x15."
     >>> judge(lambda ids: np.zeros((*ids.shape, given.vocab)))["accuracy"] < 0.2
     True
@@ -168,16 +168,18 @@ class Biod:
         found["accuracy"] = Metric("high", (0.0, 1.0), "logit", exact, chance)
         return found
 
-    def text(self, person: int, exposure: int = 0, *, seed: int = 0) -> str:
-        """What the training data of a study's seed say about a person, 0 … N − 1, at an exposure."""
-        rows, _ = self._documents(Streams(seed) / "task", self.domain_token).rows(
-            np.array([person]), np.array([exposure])
-        )
-        words = [*FIXED, *(str(k + 1) for k in range(self.attributes))]
+    def text(self, ids: Ints) -> str:
+        """Token ids as text."""
+        words, lists = [*FIXED, *(str(k + 1) for k in range(self.attributes))], lexicon()
         words += [f"x{i}" for i in range(self.alphabet)]
-        lists = lexicon()
         words += [w for part, n in zip((lists.first, lists.middle, lists.last), self.names) for w in part[:n]]
-        return "".join(w if w in {"'s", ",", "."} else f" {w}" for w in (words[i] for i in rows[0, 1:])).strip()
+        return "".join(w if w in {"'s", ",", "."} else f" {w}" for w in (words[i] for i in ids)).strip()
+
+    def about(self, person: int, exposure: int = 0, *, seed: int = 0) -> str:
+        """What the training data of a study's seed say about a person, 0 … N − 1, at an exposure."""
+        documents = self._documents(Streams(seed) / "task", self.domain_token)
+        rows, _ = documents.rows(np.array([person]), np.array([exposure]))
+        return self.text(rows[0, 1:].astype(np.int64))
 
     def pose(self, streams: Streams) -> Problem:
         vocab, chosen = len(FIXED) + self.attributes + self.alphabet + sum(self.names), np.arange(self.people)

@@ -11,7 +11,7 @@ import numpy as np
 from annotated_types import Ge, Le, Lt
 
 from airtrack.core.answers import parameters
-from airtrack.core.given import Batch, Corpus, Floats, treated
+from airtrack.core.given import Batch, Corpus, Floats, Ints, treated
 from airtrack.core.part import part
 from airtrack.core.problem import Judge, Metric, Problem
 from airtrack.core.streams import Streams
@@ -84,7 +84,7 @@ class Bios:
     >>> given, judge = task.pose(Streams(0))
     >>> given.vocab, given.batch(0, 8).x.shape
     (3586, (8, 64))
-    >>> task.text(3)[:71]
+    >>> task.about(3)[:71]
     'Liedine Kamune Sasert has grown older every year since December 2, 1941'
     >>> judge(lambda ids: np.zeros((*ids.shape, given.vocab)))["bits"]
     0.0
@@ -241,11 +241,15 @@ class Bios:
             found[f"accuracy_{attribute.replace(' ', '_')}"] = Metric("high", (0.0, 1.0), "logit", exact, chance)
         return found
 
-    def text(self, person: int, exposure: int = 0, *, seed: int = 0) -> str:
+    def text(self, ids: Ints) -> str:
+        """Token ids as text."""
+        return self._language.encoding.decode(ids)
+
+    def about(self, person: int, exposure: int = 0, *, seed: int = 0) -> str:
         """What the training data of a study's seed say about a person, 0 … N − 1, at an exposure."""
         documents = self._documents(Streams(seed) / "task", self.domain_token)
         rows, _ = documents.rows(np.array([person]), np.array([exposure]))
-        return self._language.encoding.decode(rows[0, 1:])
+        return self.text(rows[0, 1:].astype(np.int64))
 
     def pose(self, streams: Streams) -> Problem:
         told = self._language
