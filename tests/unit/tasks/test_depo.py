@@ -340,7 +340,7 @@ def test_bad_fields_are_refused_in_one_line(fields, words):
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(ValueError, match="depo1 and depo2"):
+    with pytest.raises(ValueError, match="depo1, depo2 and small"):
         Depo.preset("depo3", n=9, hops=2)
 
 
