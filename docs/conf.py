@@ -22,10 +22,9 @@ default_role = "literal"
 myst_enable_extensions = ["colon_fence", "deflist", "attrs_block"]
 myst_heading_anchors = 3
 
-# The pages are executed again when the package has changed, not when only their text has.
-digest = hashlib.sha256(
-    b"".join(f.read_bytes() for f in sorted(SOURCE.rglob("*.*")) if f.suffix in (".py", ".yaml", ".j2"))
-)
+# The pages are executed again when the package or what draws for them has changed, not when only their text has.
+package = (f for f in SOURCE.rglob("*.*") if f.suffix in (".py", ".yaml", ".j2"))
+digest = hashlib.sha256(b"".join(f.read_bytes() for f in sorted([*package, *(HERE / "_ext").glob("*.py")])))
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build" / f"executed-{digest.hexdigest()[:12]}")
 nb_execution_timeout = 1200
