@@ -187,6 +187,8 @@ def _grow(
             new = (weights <= (which * weights[:, -1])[:, None]).sum(-1)
         writes = (t >= lengths) & (t < ends)
         ids[writes, t] = new[writes]
+        over = t >= ends  # their last token again: a 0 may begin a document, for which some models read all again
+        ids[over, t] = ids[over, t - 1]
         if stop is not None:
             ends = np.where(writes & (new == stop), t + 1, ends)
         done, t = t, t + 1

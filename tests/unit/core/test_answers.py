@@ -188,6 +188,18 @@ def test_a_model_that_keeps_its_cache_says_the_same():
     assert len({row.tobytes() for row in mine}) > 1
 
 
+def test_rows_that_have_ended_show_a_model_nothing_new():
+    """A 0, say, may begin a document, for which a net with a cache has to read all rows again."""
+    shown = []
+
+    def counts(ids):
+        shown.append(ids.copy())
+        return np.eye(9)[(ids + 1) % 9] * 50.0
+
+    assert [len(row) for row in generate(counts, [np.array([6]), np.array([1])], 5, stop=7)] == [1, 5]
+    assert shown[-1].tolist() == [[6, 7, 7, 7, 7], [1, 2, 3, 4, 5]]
+
+
 def test_hugging_face_models_are_scored_and_write():
     config = LlamaConfig(
         vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
