@@ -110,6 +110,8 @@ def spoilt(change):
         (spoilt(lambda d: d["all"][2].append(3)), "`all` is .* that is none"),
         (spoilt(lambda d: d.update(all=3)), "`all` is"),
         (spoilt(lambda d: d.update(sizes=[1, 3])), "sizes: \\[1, 3\\] are said"),
+        (spoilt(lambda d: d.update(sizes=7)), "sizes: 7 are said"),
+        (spoilt(lambda d: d.update(sizes=[], all=[])), "sizes: \\[\\] are said"),
         (spoilt(lambda d: d["all"][3].pop()), "sizes: .*\\[1, 3, 3, 2, 3, 3, 3\\] symbols"),
         (spoilt(lambda d: d["idx"][0].append(9)), "idx: "),
         (spoilt(lambda d: d["all"][6].reverse()), "idx: "),

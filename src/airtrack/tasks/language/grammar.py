@@ -381,10 +381,9 @@ def _published(data: Mapping[str, Any]) -> Any:
     except (TypeError, KeyError, AttributeError) as error:
         fact = f"without {error}" if isinstance(error, KeyError) else "that is none"
         raise SpecError(f"`all` is [level][symbol] with id and children, and holds a symbol {fact}") from None
-    if list(data["sizes"]) != [len(level) for level in levels]:
-        raise SpecError(
-            f"sizes: {data['sizes']} are said, there are {[len(level) for level in levels]} symbols in `all`"
-        )
+    counts = [len(level) for level in levels]
+    if not counts or data["sizes"] not in (counts, tuple(counts)):
+        raise SpecError(f"sizes: {data['sizes']} are said, there are {counts} symbols in `all`")
     if data.get("idx", ids) != ids or ids[-1] != list(range(1, len(ids[-1]) + 1)):
         raise SpecError("idx: the ids are not those in `all`, or the terminals are not 1 … T in order")
     for l, level in enumerate(_checked(levels)):

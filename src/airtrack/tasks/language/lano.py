@@ -66,7 +66,7 @@ class Lano:
     context      T, tokens a window
     evaluation   fresh strings on which the judge compares probabilities
     completions  strings that the judge has the model write, from each kind of beginning; the source takes 20,000
-    cut          tokens of a fresh string that the model is given to continue
+    cut          tokens of a fresh string that the model is given to continue; at most as many as the shortest has
     implicit     each terminal shows as one of a bag of tokens, all bags together `observable` tokens: "disjoint", or
                  "overlap", where a bag is 1.5 · observable / T tokens drawn with repetition. The bags are drawn with
                  the problem, and all probabilities are exact for what is seen
@@ -145,9 +145,14 @@ class Lano:
             raise ValueError("increasing: there are no bags; give implicit")
         if self.observable is not None and self.observable < terminals:
             raise ValueError(f"observable: {self.observable} tokens for {terminals} bags; take at least one each")
-        if self.completions and self.context < max(self.cut, least) + 1:
-            fact = f"{self.context} tokens do not hold BOS and {self.cut} given tokens, or no string of {least} tokens"
-            raise ValueError(f"context: {fact}; take more")
+        if self.completions and self.cut > least:
+            raise ValueError(
+                f"cut: {self.cut} tokens may be more than a string, some have {least}; take at most that many"
+            )
+        if self.completions and self.context < least + 1:
+            raise ValueError(
+                f"context: {self.context} tokens hold BOS and no string, these have {least} or more; take more"
+            )
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
@@ -237,7 +242,7 @@ class Lano:
             kinds["robust"] = (spoilt, starts, self.temperature)
         readings: dict[str, float] = {}
         for name, (shown, meant, temperature) in kinds.items():
-            steps = min(self.context, seen.lengths.most + 1) - max(map(len, shown))
+            steps = min(self.context, seen.lengths.most + 1) - len(shown[0])  # all are of one length
             uniforms = (streams / name).rng().random((len(shown), steps))
             prompts = [np.concatenate(([0], start)) for start in shown]
             new = generate(answer, prompts, steps, stop=seen.terminals + 1, uniforms=uniforms, temperature=temperature)
