@@ -34,11 +34,11 @@ class Layout(NamedTuple):
 class Passes:
     """The endless stream of tokens of pass 0, pass 1, …; each is all documents in an order drawn for this pass.
 
-    documents  what is written about a person
-    people     N; pass e holds exposure e of person 0 … N − 1, once each
-    junk       share of documents about junk people, strewn among them uniformly
-    junk_kinds number of junk people, N, N + 1, …, each exposed in turn
-    streams    the order of the documents
+    documents    what is written about a person
+    people       N; pass e holds exposure e of person 0 … N − 1, once each
+    junk         share of documents about junk people, strewn among them uniformly
+    junk_people  number of junk people, N, N + 1, …, each exposed in turn
+    streams      the order of the documents
 
     Documents are shuffled before they are packed: texts about one person in one window would teach nothing (the
     replication in arXiv 2309.14316's setting that did so extracts 7 % in place of 97 %).
