@@ -36,7 +36,7 @@ class Biod:
         <eos> Dratine Heagan Kuvolm's ID 1 is x8 x8 x14, x7 x6 x15. Their ID 2 is x7 x15 x15, x9 x14 x15.
 
     where a name is three tokens, uniform on the full names without replacement; each attribute has its own set of D
-    distinct strings over T letters, and a chunk is uniform on it. All documents have the same length. Every person is
+    distinct strings over T letters, and a chunk is uniform on it. Documents are of one length. Every person is
     seen once in each pass; batch i of n windows starts at token i · n · T of the stream. Budget for a number of
     exposures: exposures · `tokens_per_exposure`.
 
