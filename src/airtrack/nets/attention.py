@@ -59,11 +59,14 @@ class SelfAttention(nn.Module):
         seen = (documents[:, :, None] == documents[:, None, :]).tril()  # [B, T, T]
         return self._join(scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None]))
 
-    def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
-        """The next positions x [B, t, width] of one document; `cache` holds keys, values and Canon's last inputs."""
+    def step(self, x: Tensor, cache: dict[str, Any], documents: Tensor | None = None) -> Tensor:
+        """The next positions x [B, t, width]; `cache` holds keys, values and Canon's last inputs.
+
+        documents  [B, T], which document each position up to the last of x is in; None: all in one
+        """
         qkv = self.qkv(x)
         if self.canon is not None:
-            qkv, cache["canon"] = self.canon.step(qkv, cache.get("canon"))
+            qkv, cache["canon"] = self.canon.step(qkv, cache.get("canon"), documents)
         before = cache.get("length", 0)
         length = cache["length"] = before + x.shape[1]
         q, k, v = self._heads(qkv, before)
@@ -74,8 +77,12 @@ class SelfAttention(nn.Module):
                 cache[name] = room
             cache[name][:, :, before:length] = new
         k, v = cache["k"][:, :, :length], cache["v"][:, :, :length]
-        seen = torch.ones(x.shape[1], length, dtype=torch.bool, device=x.device).tril(before)  # [t, before + t]
-        return self._join(scaled_dot_product_attention(q, k, v, attn_mask=seen if x.shape[1] > 1 else None))
+        seen = None
+        if documents is not None:
+            seen = (documents[:, before:, None] == documents[:, None, :]).tril(before)[:, None]  # [B, 1, t, before + t]
+        elif x.shape[1] > 1:
+            seen = torch.ones(x.shape[1], length, dtype=torch.bool, device=x.device).tril(before)  # [t, before + t]
+        return self._join(scaled_dot_product_attention(q, k, v, attn_mask=seen))
 
     def _heads(self, qkv: Tensor, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """[B, T, 3 · width] → q, k, v, each [B, heads, T, head_dim]."""

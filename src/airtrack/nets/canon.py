@@ -46,18 +46,21 @@ class Canon(nn.Module):
             return shifted_sum(x, weight, whole)  # fused by the compiler, which sees no custom function
         return _Canon.apply(x, weight, whole)
 
-    def step(self, x: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, past: Tensor | None = None, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The next positions of a sequence, given the inputs before them.
 
-        x     [B, t, width], t ≥ 1
-        past  [B, 3, width], the last inputs, oldest first, zeros where there were none; None at the start
+        x          [B, t, width], t ≥ 1
+        past       [B, 3, width], the last inputs, oldest first, zeros where there were none; None at the start
+        documents  [B, T], of all positions up to the last of x
 
         Returns y [B, t, width] and the `past` of the next call.
         """
         if past is None:
             past = x.new_zeros(x.shape[0], KERNEL - 1, x.shape[2])
         whole = torch.cat((past, x), 1)
-        return self(whole)[:, KERNEL - 1 :], whole[:, -(KERNEL - 1) :]
+        if documents is not None:  # before the first position lie zeros, of whatever document
+            documents = nn.functional.pad(documents, (KERNEL - 1, 0))[:, -whole.shape[1] :]
+        return self(whole, documents)[:, KERNEL - 1 :], whole[:, -(KERNEL - 1) :]
 
     def extra_repr(self) -> str:
         return str(self.weight.shape[1])

@@ -140,18 +140,24 @@ class Block(nn.Module):
             h = self.canon_c(h, documents)
         return x + self.mlp(h, documents)
 
-    def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
-        """The next positions x [B, t, width] of one document."""
+    def steps(self, documents: Tensor | None) -> bool:
+        """Whether `step` can be used."""
+        step = getattr(self.mixer, "step", None)
+        return step is not None and (documents is None or takes(step, "documents"))
+
+    def step(self, x: Tensor, cache: dict[str, Any], documents: Tensor | None) -> Tensor:
+        """The next positions x [B, t, width]; documents [B, T]: which one each position so far is in."""
+        apart = {} if documents is None else {"documents": documents}
         h = self.norm(x)
         if self.canon_a is not None:
-            h, cache["a"] = self.canon_a.step(h, cache.get("a"))
-        x = x + self.mixer.step(h, cache.setdefault("mixer", {}))  # type: ignore[operator]
+            h, cache["a"] = self.canon_a.step(h, cache.get("a"), documents)
+        x = x + self.mixer.step(h, cache.setdefault("mixer", {}), **apart)  # type: ignore[operator]
         if self.mlp is None:
             return x
         h = self.mlp_norm(x)
         if self.canon_c is not None:
-            h, cache["c"] = self.canon_c.step(h, cache.get("c"))
-        return x + self.mlp.step(h, cache.setdefault("mlp", {}))
+            h, cache["c"] = self.canon_c.step(h, cache.get("c"), documents)
+        return x + self.mlp.step(h, cache.setdefault("mlp", {}), documents)
 
 
 class Transformer(nn.Module):
@@ -203,16 +209,17 @@ class Transformer(nn.Module):
     def advance(self, ids: Tensor, cache: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Logits [B, vocab] after the next columns ids [B, t], and the cache for the columns that follow them.
 
-        Every row is one document, read once. Where a row begins another, or a mixer has no step form, all that was
-        read before is read again.
+        Every column is read once, unless a mixer has no step form, or one that cannot keep apart documents where a
+        row begins another: then all that was read before is read again.
         """
         if cache is None:
             cache = {"ids": ids[:, :0], "blocks": [{} for _ in self.blocks]}
         done, cache["ids"] = cache["ids"].shape[1], torch.cat((cache["ids"], ids), 1)
-        if all(hasattr(b.mixer, "step") for b in self.blocks) and self._documents(cache["ids"]) is None:
-            x = self._embed(ids, None, done)
+        documents = self._documents(cache["ids"])
+        if all(block.steps(documents) for block in self.blocks):  # type: ignore[operator]
+            x = self._embed(cache["ids"], documents, done)
             for block, own in zip(self.blocks, cache["blocks"]):
-                x = block.step(x, own)  # type: ignore[operator]
+                x = block.step(x, own, documents)  # type: ignore[operator]
             return self._read(x[:, -1]), cache
         rows = torch.arange(len(ids), device=ids.device)
         return self(cache["ids"], (rows, torch.full_like(rows, done + ids.shape[1] - 1))), cache
@@ -225,17 +232,18 @@ class Transformer(nn.Module):
         return begins.cumsum(1) if bool(begins[:, 1:].any()) else None
 
     def _embed(self, ids: Tensor, documents: Tensor | None, first: int = 0) -> Tensor:
-        x = self.tokens(ids)
+        """[B, T − first, width] of ids [B, T] from column `first` on."""
+        x = self.tokens(ids[:, first:])
         if self.positions is None:
             return x
-        place = torch.arange(first, first + ids.shape[1], device=ids.device).expand_as(ids)
+        place = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         if documents is not None:  # count from each document's start, so that a document does not know where it lies
             place = place - torch.where(ids == self.start, place, 0).cummax(1).values
         there = self.positions.num_embeddings
-        if first + ids.shape[1] > there and (longest := int(place.max()) + 1) > there:
+        if ids.shape[1] > there and (longest := int(place.max()) + 1) > there:
             fact = f"there are {there} learned positions, and a document of {longest} tokens"
             raise ValueError(f"{fact}; build the model with a larger length")
-        return x + self.positions(place)
+        return x + self.positions(place[:, first:])
 
     def _read(self, x: Tensor) -> Tensor:
         x = self.norm(x)

@@ -31,11 +31,11 @@ class Plain(nn.Module):
         hidden = self.up(x)
         return self._close(hidden if self.canon is None else self.canon(hidden, documents))
 
-    def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
-        """The next positions x [B, t, width]; `cache` holds Canon's last inputs."""
+    def step(self, x: Tensor, cache: dict[str, Any], documents: Tensor | None = None) -> Tensor:
+        """The next positions x [B, t, width]; `cache` holds Canon's last inputs. documents [B, T]: of all so far."""
         hidden = self.up(x)
         if self.canon is not None:
-            hidden, cache["canon"] = self.canon.step(hidden, cache.get("canon"))
+            hidden, cache["canon"] = self.canon.step(hidden, cache.get("canon"), documents)
         return self._close(hidden)
 
     def _close(self, hidden: Tensor) -> Tensor:

@@ -355,3 +355,20 @@ def test_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         half = model(ids)
     assert torch.allclose(half.float(), model(ids), atol=0.02)
+
+
+@pytest.mark.parametrize("fields", variants(), ids=lambda f: "-".join(v for v in f.values() if v))
+def test_a_cached_net_that_begins_documents_reads_every_column_once(fields):
+    """Rows that begin documents at different places, in pieces of any size, against the whole read at once."""
+    _, model = make(length=24, start=0, **fields)
+    ids = torch.randint(7, (5, 20), generator=torch.Generator().manual_seed(2))
+    ids[:, 0] = 0
+    reads, forward = [], model.forward
+    model.forward = lambda *args: reads.append(1) or forward(*args)
+    cache, done = None, 0
+    for size in (3, 1, 1, 6, 2, 1, 6):
+        logits, cache = model.advance(ids[:, done : done + size], cache)
+        done += size
+        expected = forward(ids[:, :done])[:, -1]
+        assert (logits - expected).abs().max() < 1e-10
+    assert not reads
