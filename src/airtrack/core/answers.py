@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from airtrack.core.given import Floats, Ints
 from airtrack.core.problem import Junk
 
-CHUNK = 1 << 14  # tokens that are scored at once
+AT_ONCE = 1 << 23  # scores [rows, T, V] that a model may have to return at a time
 ROWS = 256  # rows that are generated together: few enough for their keys and values to stay in cache
 
 
@@ -34,22 +35,6 @@ class _Called:
         self._model = model
 
     def log_probs(self, ids: Ints, at: tuple[Ints, Ints] | None = None) -> Floats:
-        height = max(1, CHUNK // max(ids.shape[1], 1))
-        if len(ids) <= height:
-            return self._scores(ids, at)
-        parts: list[Floats] = []
-        where: list[Ints] = []
-        for top in range(0, len(ids), height):
-            here = None if at is None else np.flatnonzero((at[0] >= top) & (at[0] < top + height))
-            if at is None or here is None:
-                parts.append(self._scores(ids[top : top + height], None))
-            elif len(here):
-                parts.append(self._scores(ids[top : top + height], (at[0][here] - top, at[1][here])))
-                where.append(here)
-        scores = np.concatenate(parts)
-        return scores if at is None else scores[np.argsort(np.concatenate(where))]
-
-    def _scores(self, ids: Ints, at: tuple[Ints, Ints] | None) -> Floats:
         scores: Any = getattr(out := self._run(ids), "logits", out)
         try:
             scores = scores if hasattr(scores, "detach") else np.asarray(scores, np.float64)
@@ -60,10 +45,7 @@ class _Called:
             raise Junk(f"{fact}; token ids of the shape {ids.shape} need {ids.shape} × V")
         scores = scores if at is None else scores[at]
         scores = scores.detach().double().cpu().numpy() if hasattr(scores, "detach") else scores
-        if not np.isfinite(scores).all():
-            raise Junk("scores are not finite")
-        shifted = scores - scores.max(-1, keepdims=True)
-        return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+        return normalised(scores.reshape(-1, scores.shape[-1]), scores[..., 0].size).reshape(scores.shape)
 
     def _run(self, ids: Ints, **options: Any) -> Any:
         torch = cast(Any, sys.modules.get("torch"))  # the core never imports it; who has a module has it imported
@@ -95,8 +77,36 @@ def language_model(answer: Any) -> LanguageModel:
     raise Junk(f"a {type(answer).__name__} is no model of token ids: give a callable, ids [n, T] → scores [n, T, V]")
 
 
+def log_probs_at(answer: Any, ids: Ints, at: tuple[Ints, Ints], vocab: int) -> Iterator[tuple[slice, Floats]]:
+    """Log-probabilities of the next token at positions at = (rows [m], columns [m]) of ids [n, T], rows in ascending
+    order: a slice of the m positions and [k, V ≥ vocab], a few rows at a time, whatever the vocabulary of the model.
+
+    Raises `Junk` for what is no model of these tokens.
+    """
+    model, (rows, columns) = language_model(answer), at
+    most = max(vocab, getattr(getattr(answer, "config", None), "vocab_size", None) or 0)  # Hugging Face's
+    height = max(1, AT_ONCE // (ids.shape[1] * most))
+    cuts = np.searchsorted(rows, range(0, len(ids) + height, height))
+    for top, first, last in zip(range(0, len(ids), height), cuts, cuts[1:]):
+        if first < last:
+            here = rows[first:last] - top, columns[first:last]
+            with fitting(ids):
+                scores = model.log_probs(ids[top : top + height], here)
+            yield slice(first, last), normalised(scores, last - first, vocab)
+
+
+@contextmanager
+def fitting(ids: Ints) -> Iterator[None]:
+    """A model that has too few embeddings for these ids [n, T], of tokens or places, is `Junk`."""
+    try:
+        yield
+    except IndexError as error:
+        fact = f"the model takes no ids up to {ids.max()} in rows of {ids.shape[1]}"
+        raise Junk(f"{fact} ({error}); give it the task's vocabulary and length") from None
+
+
 def parameters(answer: Any) -> int | None:
-    """How many trainable numbers a model has; None for what does not say, such as a plain function.
+    """How many numbers a model has, frozen ones too; None for what does not say, such as a plain function.
 
     >>> parameters(lambda ids: ids) is None
     True
@@ -177,7 +187,8 @@ def _grow(
     ends, everyone = lengths + steps, np.arange(n)  # where a row is full
     cache, t, done = None, int(lengths.min()), 0
     while (t < ends).any():
-        scores, cache = advance(ids[:, done:t], cache)
+        with fitting(ids):
+            scores, cache = advance(ids[:, done:t], cache)
         scores = normalised(scores, n)
         if uniforms is None:
             new = scores.argmax(-1)

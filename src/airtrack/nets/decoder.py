@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from airtrack.core.part import Slot, SpecError, part
+from airtrack.core.problem import Junk
 from airtrack.core.streams import Streams
 from airtrack.nets.attention import Attention
 from airtrack.nets.canon import Canon
@@ -242,7 +243,7 @@ class Transformer(nn.Module):
         there = self.positions.num_embeddings
         if ids.shape[1] > there and (longest := int(place.max()) + 1) > there:
             fact = f"there are {there} learned positions, and a document of {longest} tokens"
-            raise ValueError(f"{fact}; build the model with a larger length")
+            raise Junk(f"{fact}; build the model with a larger length")
         return x + self.positions(place[:, first:])
 
     def _read(self, x: Tensor) -> Tensor:

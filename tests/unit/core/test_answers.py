@@ -1,6 +1,7 @@
 """What a judge receives: any callable on ids as a language model, arrays that are checked; the rest is junk."""
 
 import math
+import types
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from airtrack.core.answers import array, generate, language_model, parameters
+from airtrack.core.answers import array, generate, language_model, log_probs_at, parameters
 from airtrack.core.judging import judge
 from airtrack.core.problem import Judge, Junk, Metric
 from airtrack.core.streams import Streams
@@ -219,15 +220,41 @@ def test_hugging_face_models_are_scored_and_write():
     )
 
 
-def test_rows_are_scored_a_chunk_at_a_time():
+def test_rows_are_scored_a_few_at_a_time_if_the_vocabulary_is_large():
+    ids = np.random.default_rng(0).integers(0, 5, (40, 100))
+    rows, columns = np.nonzero(ids == 3)
+    rows, columns = rows[rows != 7], columns[rows != 7]  # a row without positions
     seen = []
 
     def model(ids):
         seen.append(len(ids))
-        return np.eye(5)[ids % 5]
+        return np.eye(5)[ids]
 
-    ids = np.arange(40_000).reshape(400, 100)
-    rows = np.random.default_rng(0).integers(0, 400, 1000)
-    found = language_model(model).log_probs(ids, (rows, rows % 100))
-    assert len(seen) == 3
-    assert (found.argmax(-1) == ids[rows, rows % 100] % 5).all()
+    model.config = types.SimpleNamespace(vocab_size=20_000)
+    found = [(which, scores) for which, scores in log_probs_at(model, ids, (rows, columns), 5)]
+    assert max(seen) == 4  # 4 · 100 · 20,000 scores are fewer than 2²³
+    assert np.concatenate([np.arange(len(rows))[which] for which, _ in found]).tolist() == list(range(len(rows)))
+    assert (np.concatenate([scores for _, scores in found]).argmax(-1) == 3).all()
+    with pytest.raises(Junk):
+        list(log_probs_at(model, ids, (rows, columns), 6))  # five scores a token
+
+
+def test_a_vocabulary_that_is_too_small_is_refused_in_one_line():
+    words = r"the answer was refused .* the model takes no ids up to \d+ in rows of \d+ \(.*\); give it the task's"
+    net = Decoder(layers=1, width=8, heads=2, positions="learned")
+    few, short = (TorchLanguageModel.new(net, Streams(0), vocab=v, length=n) for v, n in ((5, 99), (40, 4)))
+    for answer in (Bigram(), few):
+        with pytest.warns(UserWarning, match=words) as told:
+            assert judge({"name": "depo", "n": 8, "evaluation": 4}, answer)["accuracy"] == 0
+        assert "\n" not in str(told[0].message)
+    with pytest.warns(UserWarning, match="there are 4 learned positions"):
+        judge({"name": "depo", "n": 8, "evaluation": 4}, short)
+    with pytest.warns(UserWarning, match=words):
+        judge({"name": "brevo", "n": 8, "evaluation": 4}, few)
+
+
+def test_a_token_may_be_ruled_out():
+    scores = language_model(lambda ids: np.where(np.eye(5)[ids] > 0, 0, -np.inf)).log_probs(IDS)
+    assert (scores.max(-1) == 0).all()
+    with pytest.raises(Junk):
+        language_model(lambda ids: np.full((*ids.shape, 5), -np.inf)).log_probs(IDS)

@@ -359,6 +359,40 @@ def test_who_knows_only_the_lexicon_scores_nothing(name):
     assert readings["bits_per_parameter"] == pytest.approx(0, abs=1e-9)
 
 
+class KnowsWhereFirmsAre(Knows):
+    """Knows nobody, but which employers there are in a city that was told before."""
+
+    def guess(self, words):
+        known = super().guess(words)
+        told = " ".join(words[words.index("<eos>") + 1 :])
+        *before, last = told.split(" .") if told.endswith(" .") or " ." in told else [told]
+        attribute, so_far = self.ended(last.split()) if len(words) > 4 else (None, [])
+        for sentence in before if attribute == "employer" else ():
+            what, value = self.fact(sentence.split())
+            if what == "company city":
+                there = [e for e, k in zip(LISTS.employers[:12], LISTS.seat) if LISTS.company_cities[k] == value]
+                return self.table(there)[tuple(so_far)] or known
+        return known
+
+    def fact(self, sentence):
+        """(attribute, value) of a whole sentence."""
+        attribute, words = self.ended(sentence)
+        values = (" ".join(words[:j]) for j in range(1, len(words) + 1))
+        return attribute, next((v for v in values if attribute and v in VALUES[attribute]), None)
+
+
+def test_a_city_that_comes_before_the_employer_is_no_way_to_bits():
+    task = Bios(people=200, context=64, multi=None, permute=1, **SMALL)
+    judge = task.pose(STREAMS).judge
+    plain, smart = judge(Knows(task)), judge(KnowsWhereFirmsAre(task))
+    employers = smart["accuracy_employer"] - plain["accuracy_employer"]
+    assert employers > 0.05  # it does read the cities
+    space = math.log(2 * 67_200 * 7 * 6 * 5 * 12)
+    assert plain["loss_value"] > space + 0.1  # with the cities' own surprise
+    assert smart["loss_value"] == pytest.approx(space, abs=0.15)
+    assert smart["bits"] / 200 < 0.2
+
+
 def test_who_knows_half_scores_half():
     task = Bios(people=16, context=64, **SMALL)
     names, values, gender = learned(task)
@@ -461,7 +495,7 @@ def test_an_answer_without_parameters_reads_worst_on_bits_per_parameter_alone():
 
 
 def test_presets_are_the_published_settings():
-    assert Bios.preset("multi5+permute", people=100_000) == Bios(people=100_000, multi=5, permute=1)
+    assert Bios.preset("multi5+permute", people=100_000) == Bios(people=100_000, multi=5, permute=1, evaluation=1000)
     assert Bios.preset("single+permute5+fullname", people=9) == Bios(people=9, permute=5, fullname=True)
     assert Bios.preset("couple2", people=9) == Bios(people=9, couples=2)
     assert Bios.preset("multi2+reverse6", people=9, context=64) == Bios(people=9, multi=2, reverse=6, context=64)

@@ -102,14 +102,16 @@ class Biod:
     @classmethod
     def preset(cls, name: Literal["part3.3"], *, people: int, **fields: Any) -> Biod:
         """The published number of names, 400 · 400 · 1000. Part 3.3 varies K and C in 1 … 50, D in 10 … 10 000, L in
-        1 … 50 and T in 20 … 40 000, for 1000 exposures; AdamW lr 5e-4, weight decay .01, batch 192.
+        1 … 50 and T in 20 … 40 000, for 1000 exposures; AdamW lr 5e-4, weight decay .01, batch 192. The judge asks for
+        a thousand people.
 
         >>> Biod.preset("part3.3", people=10_000, diversity=10).most_people
         160000000
         """
         if name != "part3.3":
             raise ValueError(f"{name!r} is no published setting; there is part3.3")
-        return cls(**{"people": people, "names": (400, 400, 1000), **fields})
+        published: dict[str, Any] = {"names": (400, 400, 1000)} | ({"evaluation": 1000} if people > 1000 else {})
+        return cls(**{"people": people, **published, **fields})
 
     def check(self) -> None:
         if any(asked > most for asked, most in zip(self.names, (400, 400, 1000))):

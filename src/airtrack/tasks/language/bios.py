@@ -33,7 +33,8 @@ from airtrack.tasks.language.encoding import gpt2
 from airtrack.tasks.language.passes import Passes
 from airtrack.tasks.language.recall import Facts
 
-GENDER_PART = 7  # behind the name, 0, and the attributes, 1 … 6
+EMPLOYER, CITY, GENDER_PART = 5, 6, 7  # behind the name, 0, and the other attributes, 1 … 4
+MOST_ASKED = 1000  # people that the judge of a published setting asks for
 HELD_BACK = 1 << 32  # the exposure that the judge shows: no training gets there
 Count = Annotated[int, Ge(1)]
 Copies = Annotated[int, Ge(1), Le(100)]
@@ -72,9 +73,11 @@ class Bios:
     evaluation    people that the judge asks for; all of them if null
 
     The judge shows one biography of a person, as in training, and reads the losses in nats on the name and on the
-    values. Its bits are N log₂(N₀ / e^p₁) + N log₂(S₀ / e^p₂). Where there are pronouns, one bit (log₂ 3 with they) of
-    S₀ is the person's: it is scored where the first one stands, among pronouns of that form. Junk without a
-    domain token costs log₂ 1 / (1 − junk) bits a person, as no model can know whose turn it is.
+    values. Its bits are N log₂(N₀ / e^p₁) + N log₂(S₀ / e^p₂). The company city follows from the employer and is not
+    counted, unless it comes first and so tells the employer: both together are then worth the employer. Where there
+    are pronouns, one bit (log₂ 3 with they) of S₀ is the person's: it is scored where the first one stands, among
+    pronouns of that form. Junk without a domain token costs log₂ 1 / (1 − junk) bits a person, as no model can know
+    whose turn it is.
 
     Source: Allen-Zhu and Li, Physics of Language Models: Part 3.1 (arXiv 2309.14316) for the data, Part 3.3 (arXiv
     2404.05405) for capacity and junk; their settings are in `preset`. Sentences, names and values are our own.
@@ -108,6 +111,7 @@ class Bios:
 
     unit: ClassVar[str] = "tokens"
     gives: ClassVar[type] = Corpus
+    version: ClassVar[int] = 2
     treatments: ClassVar[tuple[str, ...]] = ("junk", "junk_people", "domain_token")
     example: ClassVar[dict[str, Any]] = {
         "people": 12,
@@ -126,7 +130,7 @@ class Bios:
 
         Part 3.1 has N = 100 000 people, single, multi2, multi5, with or without permute, fullname; GPT2-12-12, AdamW
         lr 1e-3 (cosine to 1e-4, 1000 steps warm-up), weight decay .1, batch 96, 80 000 steps. Part 3.3 and 4.1 have
-        N = 10 000 … 10 million for 100 or 1000 exposures.
+        N = 10 000 … 10 million for 100 or 1000 exposures. The judge asks for a thousand people.
 
         >>> task = Bios.preset("multi5+permute", people=100_000)
         >>> task.multi, task.permute
@@ -156,7 +160,8 @@ class Bios:
                 known = "".join(f", {kind}5" for kind in numbered)
                 fact = f"{word!r} in {name!r} is no published setting"
                 raise ValueError(f"{fact}; there are {', '.join(words)}{known}, joined by +")
-        return cls(**{"people": people, **found, **fields})
+        fewer = {"evaluation": MOST_ASKED} if people > MOST_ASKED else {}
+        return cls(**{"people": people, **fewer, **found, **fields})
 
     def check(self) -> None:
         for field, most in (("names", (400, 400, 1000)), ("values", (200, 300, 100, 263))):
@@ -287,6 +292,10 @@ class Bios:
         """From log-probabilities [m] and whether each token is the likeliest [m]."""
         n, N, part_of = len(facts.x), self.people, np.searchsorted(PARTS, facts.mark - 1, side="right") - 1
         counted = np.isin(part_of, (1, 2, 3, 4, 5) if self.fullname else (1, 2, 3, 4, 5, GENDER_PART))
+        employer, city = (np.full(n, facts.x.shape[1]) for _ in range(2))
+        for first, fact in ((employer, EMPLOYER), (city, CITY)):
+            np.minimum.at(first, facts.row[part_of == fact], facts.column[part_of == fact])
+        counted |= (part_of == CITY) & (city < employer)[facts.row]  # a city that comes first tells the employer
         name = np.bincount(facts.row, -told * (part_of == 0), n)  # [n]
         value = np.bincount(facts.row, -told * counted, n)
         bits = bios_bits(N, self.most_people, self._space, name.mean(), value.mean())

@@ -10,7 +10,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from pydantic import PlainValidator
 
-from airtrack.core.answers import generate, language_model, normalised
+from airtrack.core.answers import generate, log_probs_at
 from airtrack.core.given import Batch, Corpus, Floats, Ints
 from airtrack.core.part import SpecError, located, nearest, part
 from airtrack.core.problem import Judge, Metric, Problem
@@ -222,8 +222,9 @@ class Lano:
         logs = np.log(true, where=true > 0, out=np.zeros_like(true))  # 0 log 0 = 0
 
         def score(answer: Any) -> dict[str, float]:
-            scores = normalised(language_model(answer).log_probs(x, (rows, columns)), len(true), end + 1)[:, : end + 1]
-            scores = np.maximum(scores, -LOSSES[1])
+            scores = np.empty_like(true)
+            for here, found in log_probs_at(answer, x, (rows, columns), end + 1):
+                scores[here] = np.maximum(found[:, : end + 1], -LOSSES[1])
             gaps = (true * (logs - scores)).sum(1)
             readings = {"kl": gaps.mean(), "kl_se": standard_error(gaps, rows), "loss": -(true * scores).sum(1).mean()}
             return readings | (self._written(answer, seen, streams / "completions") if self.completions else {})

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from airtrack.core.answers import language_model, normalised
+from airtrack.core.answers import log_probs_at
 from airtrack.core.given import Floats, Ints
 
 LEAST = -50.0  # log-probability that stands for all smaller ones, so that sums stay finite
-AT_ONCE = 1 << 23  # scores [rows, T, V] that a plain callable may have to return at a time
 
 
 class Facts(NamedTuple):
@@ -45,20 +44,14 @@ class Facts(NamedTuple):
 
         Raises `Junk` for what is no model of these tokens.
         """
-        model, n = language_model(answer), len(self.x)
-        height = max(1, AT_ONCE // (self.x.shape[1] * vocab))
-        cuts = np.searchsorted(self.row, range(0, n + height, height))
         told, right = np.empty(len(self.row)), np.empty(len(self.row), np.bool_)
-        for top, first, last in zip(range(0, n, height), cuts, cuts[1:]):
-            here, count = slice(first, last), last - first
-            at = (self.row[here] - top, self.column[here])
-            scores = normalised(model.log_probs(self.x[top : top + height].astype(np.int64), at), count, vocab)
+        for here, scores in log_probs_at(answer, self.x.astype(np.int64), (self.row, self.column), vocab):
             target = self.target[here]
-            told[here] = scores[np.arange(count), target]
+            told[here] = scores[np.arange(len(target)), target]
             right[here] = scores.argmax(-1) == target
             for form in forms if forms is not None else ():
                 inside = np.flatnonzero(np.isin(target, form))
                 among = np.maximum(scores[np.ix_(inside, form)], 20 * LEAST)  # a pronoun that no model expects
-                told[first + inside] = among[np.arange(len(inside)), (target[inside, None] == form).argmax(-1)]
-                told[first + inside] -= np.logaddexp.reduce(among, axis=-1)
+                told[here.start + inside] = among[np.arange(len(inside)), (target[inside, None] == form).argmax(-1)]
+                told[here.start + inside] -= np.logaddexp.reduce(among, axis=-1)
         return np.maximum(told, LEAST), right

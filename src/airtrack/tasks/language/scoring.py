@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from airtrack.core.answers import language_model, normalised
+from airtrack.core.answers import log_probs_at
 from airtrack.core.given import Ints
 from airtrack.core.problem import Metric
 
@@ -45,11 +45,13 @@ class Scored(NamedTuple):
 
     def readings(self, answer: Any, groups: Mapping[str, int] | None = None, whole: bool = False) -> dict[str, float]:
         """The values of `metrics`. Raises `Junk` for what is no model of these tokens."""
-        scores = normalised(language_model(answer).log_probs(self.x, self.at), len(self.target), self.vocab)
-        right = scores.argmax(-1) == self.target
+        told, right = np.empty(len(self.target)), np.empty(len(self.target), np.bool_)
+        for here, scores in log_probs_at(answer, self.x, self.at, self.vocab):
+            target = self.target[here]
+            told[here], right[here] = scores[np.arange(len(target)), target], scores.argmax(-1) == target
         inside = {name: self.group == number for name, number in (groups or {}).items()}
         by_group = {f"accuracy_{k}": float(right[here].mean()) if here.any() else 0.0 for k, here in inside.items()}
-        loss = -np.maximum(scores[np.arange(len(right)), self.target], -LOSSES[1]).mean()
+        loss = -np.maximum(told, -LOSSES[1]).mean()
         error = standard_error(right, self.at[0])
         windows = _whole(right, self.at[0]) if whole else {}
         return {"accuracy": float(right.mean()), "accuracy_se": error, **windows, **by_group, "loss": float(loss)}
