@@ -1,6 +1,7 @@
 """The same seed gives the same bytes on every platform, and two seeds share nothing."""
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -67,12 +68,25 @@ def test_two_seeds_share_no_window_in_a_million_and_evaluation_meets_no_training
         given, judge = build("task", {"name": name, **fields}).pose(at.Streams(seed) / "task")
         groups.append(np.concatenate([_hashes(given.batch(i, windows // 25).x) for i in range(25)]))
         held_out = judge.truth["x"]
-        if held_out.shape[1] == given.length:  # bioS and bioD are asked for in single documents, no windows
+        if held_out.shape[1] == given.length:  # bioS, bioD and Lano are asked for in single documents, no windows
             groups.append(_hashes(held_out))
     groups = [np.unique(g) for g in groups]  # bioD tells of its people again, now and then in the same order
     together = sum(map(len, groups))
     assert together > 0.9999 * 4 * windows
     assert len(np.unique(np.concatenate(groups))) == together
+
+
+def test_strings_of_lano_that_are_judged_are_not_among_a_hundred_thousand_of_training():
+    """This grammar has 10¹⁸ derivations; hard2 has 120, of which all are seen."""
+    given, judge = build("task", {"name": "lano", "grammar": "hard4", "context": 100}).pose(at.Streams(0) / "task")
+    x = np.concatenate([given.batch(i, 6000).x.ravel() for i in range(10)])
+    starts = np.flatnonzero(x == 0)
+    shown = {x[a + 1 : b].tobytes() for a, b in pairwise(starts)}
+    held_out = [row[1:size].tobytes() for row, size in zip(judge.truth["x"], judge.truth["size"])]
+    asked = {row + np.array([given.vocab - 1]).tobytes() for row in held_out}
+    assert len(starts) > 100_000
+    assert len(asked) == len(held_out)
+    assert not asked & shown
 
 
 def _hashes(rows):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ class Verdicts(tuple[Verdict, ...]):
         return "\n".join(map(str, self))
 
     def _repr_html_(self) -> str:
-        return "".join(f"<p>{html.escape(str(v))}</p>" for v in self)
+        return "".join(v._repr_html_() for v in self)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -119,6 +120,9 @@ class Verdict:
         known = {f.name for f in fields(cls)}
         kept: dict[str, Any] = {k: v for k, v in data.items() if k in known}
         return cls(**{k: cast(Any, tuple(v)) if isinstance(v, list) else v for k, v in kept.items()})  # pyright: ignore
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(str(self))}</p>"
 
     def __str__(self) -> str:
         a, b = self.names
