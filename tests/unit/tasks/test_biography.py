@@ -17,7 +17,7 @@ from airtrack.tasks.language.biography import (
     Biographies,
     Style,
     all_orders,
-    language,
+    language_of,
     phrase,
     templates,
 )
@@ -31,7 +31,7 @@ KINDS = np.array([NAME, *[PRONOUN] * 5])
 
 
 def written(multi=1, orders=1, order=PLAIN, *, people=385, setting=SMALL, kinds=KINDS):
-    told = language(*setting)
+    told = language_of(*setting)
     return told, Biographies(told, Style(people, multi, orders, order, kinds, False), Streams(3) / "people")
 
 
@@ -113,7 +113,7 @@ def test_no_two_people_share_a_name_and_every_name_is_somebodys():
 
 def test_names_of_the_first_people_are_uniform():
     """Alone, in pairs, and free of the number that they come from."""
-    told = language("words", (400, 400, 1000), (200, 300, 100, 263), 2)
+    told = language_of("words", (400, 400, 1000), (200, 300, 100, 263), 2)
     for seed in range(3):
         documents = Biographies(told, Style(10, 1, 1, PLAIN, KINDS, False), Streams(seed))
         who = documents.facts(np.arange(40_000))
@@ -212,7 +212,7 @@ def test_words_go_round():
 
 def test_an_unknown_word_is_one_clear_error():
     with pytest.raises(ValueError, match=r"^'gnat' is not among the \d+ tokens of the vocabulary$"):
-        language(*SMALL).encoding.encode("She was born in gnat.")
+        language_of(*SMALL).encoding.encode("She was born in gnat.")
 
 
 @pytest.fixture
@@ -258,13 +258,13 @@ def test_byte_pairs_write_the_same_text(merges, monkeypatch):
         assert pairs[0].encoding.tokens[:2] == ("<eos>", "<useful>")
         assert len(pairs[0].encoding.tokens) < 80  # letters, digits and a few merges
     finally:
-        language.cache_clear()
+        language_of.cache_clear()
 
 
 def test_pronouns_of_several_tokens_are_refused(monkeypatch):
     monkeypatch.setattr("airtrack.tasks.language.biography.gpt2", lambda: BytePairs([]))
     with pytest.raises(ValueError, match="tokens: he, his, she"):
-        language("gpt2", (2, 2, 2), (2, 2, 2, 2), 2)
+        language_of("gpt2", (2, 2, 2), (2, 2, 2, 2), 2)
 
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):

@@ -93,7 +93,7 @@ class Language(NamedTuple):
 
 
 @cache
-def language(
+def language_of(
     tokens: Literal["words", "gpt2"], names: tuple[int, ...], values: tuple[int, ...], pronouns: int
 ) -> Language:
     """names: how many first, middle and last names; values: birth cities, universities, majors and employers."""

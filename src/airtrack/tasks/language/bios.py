@@ -26,7 +26,7 @@ from airtrack.tasks.language.biography import (
     Language,
     Style,
     all_orders,
-    language,
+    language_of,
 )
 from airtrack.tasks.language.capacity import LN2, bios_bits, bios_most_bits, bios_values
 from airtrack.tasks.language.encoding import gpt2
@@ -323,7 +323,7 @@ class Bios:
 
     @property
     def _language(self) -> Language:
-        return language(self.tokens, self.names, self.values, self.pronouns)
+        return language_of(self.tokens, self.names, self.values, self.pronouns)
 
     def _style(self, marked: bool) -> Style:
         late = self.reverse or 0  # sentences before the one with the name
