@@ -19,7 +19,7 @@ from airtrack.core.streams import Streams
 from airtrack.tasks.language.capacity import LN2, biod_bits, biod_most_bits
 from airtrack.tasks.language.identities import FIRST, FIXED, NAME, Identities, distinct, document_size
 from airtrack.tasks.language.lexicon import lexicon
-from airtrack.tasks.language.passes import Passes
+from airtrack.tasks.language.passes import Passes, check_people
 from airtrack.tasks.language.recall import Facts
 
 HELD_BACK = 1 << 32  # the exposure that the judge shows: no training gets there
@@ -116,20 +116,13 @@ class Biod:
     def check(self) -> None:
         if any(asked > most for asked, most in zip(self.names, (400, 400, 1000))):
             raise ValueError(f"names: the lexicon has (400, 400, 1000), not {self.names}; take at most as many of each")
-        if self.people > self.most_people:
-            raise ValueError(f"people: {self.most_people:,} full names are no names for {self.people:,}; take fewer")
+        check_people(self)
         if self.diversity > self.alphabet**self.length:
             fact = f"{self.alphabet} letters make {self.alphabet**self.length} strings of {self.length}"
             raise ValueError(f"diversity: {fact}, not {self.diversity}; take fewer, or longer ones")
         if self.attributes * self.diversity * self.length > MOST_STRINGS:
             fact = f"{self.attributes} sets of {self.diversity} strings of {self.length} letters"
             raise ValueError(f"diversity: {fact} are more than {MOST_STRINGS:,} letters to keep; take fewer")
-        if self.junk_people is not None and not self.junk:
-            raise ValueError(f"junk_people: there is no junk for {self.junk_people} people; set its share, junk")
-        if self.junk and self.people + (self.junk_people or 1) > self.most_people:
-            raise ValueError(f"junk_people: {self.most_people:,} names are too few for junk too; take fewer people")
-        if self.evaluation is not None and self.evaluation > self.people:
-            raise ValueError(f"evaluation: {self.evaluation} of {self.people} people; take at most all of them")
 
     @property
     def most_people(self) -> int:

@@ -30,7 +30,7 @@ from airtrack.tasks.language.biography import (
 )
 from airtrack.tasks.language.capacity import LN2, bios_bits, bios_most_bits, bios_values
 from airtrack.tasks.language.encoding import gpt2
-from airtrack.tasks.language.passes import Passes
+from airtrack.tasks.language.passes import Passes, check_people
 from airtrack.tasks.language.recall import Facts
 
 EMPLOYER, CITY, GENDER_PART = 5, 6, 7  # behind the name, 0, and the other attributes, 1 … 4
@@ -173,16 +173,9 @@ class Bios:
                 gpt2()
             except ModuleNotFoundError as error:
                 raise ValueError(str(error)) from None
-        if self.people > self.most_people:
-            raise ValueError(f"people: {self.most_people:,} full names are no names for {self.people:,}; take fewer")
+        check_people(self)
         if self.couples and self.permute:
             raise ValueError(f"couples: permute = {self.permute} would tear them apart; set one of the two")
-        if self.junk_people is not None and not self.junk:
-            raise ValueError(f"junk_people: there is no junk for {self.junk_people} people; set its share, junk")
-        if self.junk and self.people + (self.junk_people or 1) > self.most_people:
-            raise ValueError(f"junk_people: {self.most_people:,} names are too few for junk too; take fewer people")
-        if self.evaluation is not None and self.evaluation > self.people:
-            raise ValueError(f"evaluation: {self.evaluation} of {self.people} people; take at most all of them")
 
     @property
     def most_people(self) -> int:

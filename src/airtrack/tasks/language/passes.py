@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,18 @@ import numpy.typing as npt
 from airtrack.core.given import Batch, Ints
 from airtrack.core.streams import Streams
 from airtrack.tasks.language.draw import shuffle, state_of
+
+
+def check_people(task: Any) -> None:
+    """Refuse more people, junk people or people to judge than there are, for tasks that have such fields."""
+    if task.people > task.most_people:
+        raise ValueError(f"people: {task.most_people:,} full names are no names for {task.people:,}; take fewer")
+    if task.junk_people is not None and not task.junk:
+        raise ValueError(f"junk_people: there is no junk for {task.junk_people} people; set its share, junk")
+    if task.junk and task.people + (task.junk_people or 1) > task.most_people:
+        raise ValueError(f"junk_people: {task.most_people:,} names are too few for junk too; take fewer people")
+    if task.evaluation is not None and task.evaluation > task.people:
+        raise ValueError(f"evaluation: {task.evaluation} of {task.people} people; take at most all of them")
 
 
 class Documents(Protocol):
