@@ -374,6 +374,14 @@ class _Dumper(yaml.SafeDumper):
     pass
 
 
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Unicode's line breaks are escaped: PyYAML writes them as they are and reads them back as spaces."""
+    style = '"' if set(text) & set("\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)$")
 for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))

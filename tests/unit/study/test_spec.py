@@ -34,7 +34,7 @@ steps = st.floats(1e-8, 1e8) | st.integers(1, 10**6)
 grids = st.integers(1, 3).flatmap(lambda n: st.lists(steps, min_size=n, max_size=n, unique_by=float))
 svrg = st.fixed_dictionaries({"name": st.just("svrg")}, optional={"params": st.sampled_from(["theory", "practical"])})
 texts = st.text(max_size=12) | st.sampled_from(
-    ["yes", "1e3", "null", "- a", "a: b", "#", " x ", "0x1f", "1_0", "~", "."]
+    ["yes", "1e3", "null", "- a", "a: b", "#", " x ", "0x1f", "1_0", "~", ".", "\x85", "a\u2028 b"]
 )
 
 
