@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -198,10 +197,8 @@ class Biod:
         return Problem(given, Judge(score, self.metrics, truth=truth))
 
     def _passes(self, streams: Streams) -> Callable[[int, int], Batch]:
-        documents, length = self._documents(streams, self.domain_token), self.context
-        junk, others = Fraction(self.junk).limit_denominator(10**6), self.junk_people or self.most_people - self.people
-        passes = Passes(documents, self.people, streams / "order", junk=junk, junk_people=others)
-        return lambda i, n: passes.batch(i, n, length)
+        passes = Passes.of(self, self._documents(streams, self.domain_token), streams / "order")
+        return lambda i, n: passes.batch(i, n, self.context)
 
     def _readings(
         self, facts: Facts, told: Floats, right: npt.NDArray[np.bool_], count: int | None

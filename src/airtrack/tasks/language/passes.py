@@ -67,6 +67,12 @@ class Passes:
         self._ends = [0]  # tokens before pass 0, 1, …
         self.layout = lru_cache(maxsize=2)(self._layout)
 
+    @classmethod
+    def of(cls, task: Any, documents: Documents, streams: Streams) -> Passes:
+        """The stream of a task that has people and junk."""
+        share, others = Fraction(task.junk).limit_denominator(10**6), task.junk_people or task.most_people - task.people
+        return cls(documents, task.people, streams, junk=share, junk_people=others)
+
     def _layout(self, e: int) -> Layout:
         """Pass number e. (`layout` keeps the latest two.)"""
         junk = np.arange(int(self._rate * e), int(self._rate * (e + 1)))
