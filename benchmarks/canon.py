@@ -65,10 +65,7 @@ def convolution(x, weight):
 
 
 def custom(x, weight):
-    layer = Canon.__new__(Canon)
-    torch.nn.Module.__init__(layer)
-    layer.weight = weight
-    return layer(x)
+    return torch.func.functional_call(Canon(x.shape[2]), {"weight": weight}, x)
 
 
 def race(arms, rounds):
@@ -103,8 +100,8 @@ def main():
     table(title, race(arms, size.rounds))
     for width in (size.width, 3 * size.width, 16 * size.width // 3 // 16 * 16):
         shape = (size.batch, size.time, width)
-        ways = {"custom function": custom, "placebo: custom again": custom, "shifted sum": shifted_sum}
-        ways["conv1d, groups"] = convolution
+        ways = {"custom function": custom, "placebo: custom again": custom}
+        ways |= {"shifted sum": lambda x, weight: x + shifted_sum(x, weight), "conv1d, groups": convolution}
         times = race({name: operator(f, *shape) for name, f in ways.items()}, size.rounds)
         table(f"the operator on {shape}, forward and backward", times)
 

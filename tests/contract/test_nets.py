@@ -9,8 +9,8 @@ import torch
 from airtrack.core.part import build, known, lookup, to_spec
 from airtrack.core.streams import Streams
 from airtrack.nets.decoder import Decoder
-from airtrack.nets.mixer import takes
 from airtrack.nets.model import TorchLanguageModel
+from airtrack.nets.protocols import takes
 
 NETS, MIXERS = (list(known(family)) for family in ("net", "mixer"))
 FAMILY = dict.fromkeys(NETS, "net") | dict.fromkeys(MIXERS, "mixer")

@@ -8,7 +8,7 @@ from torch import nn
 from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import SpecError, build, part, to_spec
 from airtrack.core.streams import Streams
-from airtrack.nets.attention import Attention
+from airtrack.nets.mixers.attention import Attention
 from airtrack.study.ledger import Ledger, run_in
 from airtrack.study.trial import Trial, pack, perform, unpack
 

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
+from torch.nn.functional import pad, silu
 
-KERNEL = 4  # taps 0 … 3; the paper's kernel, and the largest that its CUDA code takes
+from airtrack.core.part import part
+
+Start = Literal["uniform", "normal", "zero"]
+
+
+@part("canon")
+class CanonLayer:
+    """How the Canon layers of a net are made. The defaults are the paper's.
+
+    kernel      taps: the present one and kernel − 1 before it
+    residual    the input is added to what the taps make of it
+    activation  a SiLU after the taps (and before the residual, if there is one)
+    frozen      the taps stay as they were drawn
+    start       "uniform": U(−1/√kernel, 1/√kernel), PyTorch's Conv1d default; "normal": N(0, .02); "zero"
+    bias        whether there is one, zero at the start
+
+    Without residual, with activation, started "normal", it is the short convolution of fla's linear models ("Canon-b").
+
+    >>> CanonLayer(kernel=3).build(8).weight.shape
+    torch.Size([3, 8])
+    """
+
+    example: ClassVar[dict[str, Any]] = {}
+
+    kernel: Annotated[int, Ge(2), Le(8)] = 4
+    residual: bool = True
+    activation: bool = False
+    frozen: bool = False
+    start: Start = "uniform"
+    bias: bool = False
+
+    def build(self, width: int) -> Canon:
+        """A module, x [B, T, width] → [B, T, width]."""
+        return Canon(
+            width,
+            kernel=self.kernel,
+            residual=self.residual,
+            activation=self.activation,
+            frozen=self.frozen,
+            start=self.start,
+            bias=self.bias,
+        )
 
 
 class Canon(nn.Module):
-    """y_t = h_t + Σ_{j<4} w_j · h_{t−j}, channel by channel; nothing lies left of position 0, or of a document's start.
+    """y_t = h_t + Σ_{j<kernel} w_j · h_{t−j}, channel by channel; nothing lies left of position 0, or of a document's
+    start.
 
-    No bias and no activation. `weight` [4, width] holds w_j in its row j.
+    `weight` [kernel, width] holds w_j in its row j. The other arguments are those of `CanonLayer`.
 
     >>> canon = Canon(1)
     >>> _ = torch.nn.init.constant_(canon.weight, 0.5)
@@ -21,19 +65,37 @@ class Canon(nn.Module):
     [1.5, 0.5, 0.5, 0.5, 0.0]
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        kernel: int = 4,
+        residual: bool = True,
+        activation: bool = False,
+        frozen: bool = False,
+        start: Start = "uniform",
+        bias: bool = False,
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(KERNEL, width))
+        self.residual, self.activation, self.start = residual, activation, start
+        self.weight = nn.Parameter(torch.empty(kernel, width), requires_grad=not frozen)
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
         self.init_()
 
     @torch.no_grad()
     def init_(self, generator: torch.Generator | None = None) -> None:
-        """Taps from U(−½, ½), the residual's included: PyTorch's Conv1d default at fan-in 4.
+        """Taps from U(−½, ½) at kernel 4, the residual's included: PyTorch's Conv1d default at that fan-in.
 
         Not zero and not N(0, .02), with which two seeds of three fail to learn recall at a small budget.
         """
-        bound = KERNEL**-0.5
-        self.weight.copy_(torch.empty(self.weight.shape, device="cpu").uniform_(-bound, bound, generator=generator))
+        drawn, bound = torch.zeros(self.weight.shape, device="cpu"), len(self.weight) ** -0.5
+        if self.start == "uniform":
+            drawn.uniform_(-bound, bound, generator=generator)
+        elif self.start == "normal":
+            drawn.normal_(0, 0.02, generator=generator)
+        self.weight.copy_(drawn)
+        if self.bias is not None:
+            self.bias.zero_()
 
     def forward(self, x: Tensor, documents: Tensor | None = None) -> Tensor:
         """[B, T, width] → [B, T, width].
@@ -41,58 +103,78 @@ class Canon(nn.Module):
         documents  [B, T] integers; where two neighbours differ a document begins, and no tap reaches across
         """
         weight = self.weight.to(x.dtype)  # under autocast x comes in half precision
-        whole = None if documents is None else within(documents, x.dtype)
+        plain = self.bias is None and not self.activation
+        if self.residual and plain:  # the residual is part of tap 0
+            weight = torch.cat((weight[:1] + 1, weight[1:]))
+        whole = None if documents is None else within(documents, x.dtype, len(weight))
         if torch.compiler.is_compiling():
-            return shifted_sum(x, weight, whole)  # fused by the compiler, which sees no custom function
-        return _Canon.apply(x, weight, whole)
+            y = shifted_sum(x, weight, whole)  # fused by the compiler, which sees no custom function
+        else:
+            y = _Taps.apply(x, weight, whole)
+        if plain:
+            return y
+        y = y if self.bias is None else y + self.bias.to(x.dtype)
+        y = silu(y) if self.activation else y
+        return x + y if self.residual else y
 
     def step(self, x: Tensor, past: Tensor | None = None, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The next positions of a sequence, given the inputs before them.
 
         x          [B, t, width], t ≥ 1
-        past       [B, 3, width], the last inputs, oldest first, zeros where there were none; None at the start
+        past       [B, kernel − 1, width], the last inputs, oldest first, zeros where there were none; None at the start
         documents  [B, T], of all positions up to the last of x
 
         Returns y [B, t, width] and the `past` of the next call.
         """
+        before = len(self.weight) - 1
         if past is None:
-            past = x.new_zeros(x.shape[0], KERNEL - 1, x.shape[2])
+            past = x.new_zeros(x.shape[0], before, x.shape[2])
         whole = torch.cat((past, x), 1)
         if documents is not None:  # before the first position lie zeros, of whatever document
-            documents = nn.functional.pad(documents, (KERNEL - 1, 0))[:, -whole.shape[1] :]
-        return self(whole, documents)[:, KERNEL - 1 :], whole[:, -(KERNEL - 1) :]
+            documents = pad(documents, (before, 0))[:, -whole.shape[1] :]
+        return self(whole, documents)[:, before:], whole[:, -before:]
+
+    def flops(self, length: int) -> int:
+        """Of the taps, over one row of so many tokens; a multiply-add is two."""
+        return 2 * length * self.weight.numel()
+
+    def state_size(self, length: int) -> int:
+        """Numbers that `step` keeps of a row."""
+        return self.weight[1:].numel()
 
     def extra_repr(self) -> str:
         return str(self.weight.shape[1])
 
 
-def within(documents: Tensor, dtype: torch.dtype) -> Tensor:
-    """[3, B, T, 1], for j = 1, 2, 3: one where position t − j lies in the document of position t [B, T], else zero."""
-    same = torch.zeros(KERNEL - 1, *documents.shape, dtype=torch.bool, device=documents.device)
+def within(documents: Tensor, dtype: torch.dtype, kernel: int = 4) -> Tensor:
+    """[kernel − 1, B, T, 1], for j = 1 … kernel − 1: one where position t − j lies in the document of position t
+    [B, T], else zero."""
+    same = torch.zeros(kernel - 1, *documents.shape, dtype=torch.bool, device=documents.device)
     if documents.shape[1] > 1:
         same[0, :, 1:] = documents[:, 1:] == documents[:, :-1]
-        for j in range(2, min(KERNEL, documents.shape[1])):
+        for j in range(2, min(kernel, documents.shape[1])):
             same[j - 1, :, j:] = same[j - 2, :, j:] & same[0, :, 1 : 1 - j]  # neighbours all the way
     return same.unsqueeze(-1).to(dtype)
 
 
 def shifted_sum(x: Tensor, weight: Tensor, whole: Tensor | None = None) -> Tensor:
-    """The definition, in plain differentiable operations. x [B, T, D], weight [4, D], whole of `within` → [B, T, D]."""
-    y = x * (weight[0] + 1)
-    for j in range(1, min(KERNEL, x.shape[1])):
+    """Σ_j weight_j · x_{t−j} in plain differentiable operations. x [B, T, D], weight [kernel, D], whole of `within` →
+    [B, T, D]. The compiler's way, and the definition that the fast one is tested against."""
+    y = x * weight[0]
+    for j in range(1, min(len(weight), x.shape[1])):
         tap = x[:, :-j] * weight[j]
         tap = tap if whole is None else tap * whole[j - 1, :, j:]
-        y = y + nn.functional.pad(tap, (0, 0, j, 0))
+        y = y + pad(tap, (0, 0, j, 0))
     return y
 
 
-class _Canon(torch.autograd.Function):
+class _Taps(torch.autograd.Function):
     """The same sum by in-place multiply-adds on shifted views: no intermediate of x's size is kept for the backward."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, whole: Tensor | None) -> Tensor:
-        y = x * (weight[0] + 1)  # the residual is part of tap 0
-        for j in range(1, min(KERNEL, x.shape[1])):
+        y = x * weight[0]
+        for j in range(1, min(len(weight), x.shape[1])):
             tap = x[:, :-j] if whole is None else x[:, :-j] * whole[j - 1, :, j:]
             y[:, j:].addcmul_(tap, weight[j])
         return y
@@ -108,15 +190,15 @@ class _Canon(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         (g,), (x, weight, whole) = grads, ctx.saved_tensors
-        gx = g * (weight[0] + 1) if ctx.needs_input_grad[0] else None
+        gx = g * weight[0] if ctx.needs_input_grad[0] else None
         taps = [(g * x).sum((0, 1))] if ctx.needs_input_grad[1] else []
-        for j in range(1, min(KERNEL, x.shape[1])):
+        for j in range(1, min(len(weight), x.shape[1])):
             back = g[:, j:] if whole is None else g[:, j:] * whole[j - 1, :, j:]
             if taps:
                 taps.append((back * x[:, :-j]).sum((0, 1)))
             if gx is not None and torch.is_grad_enabled():  # create_graph: nothing may change in place
-                gx = gx + nn.functional.pad(back * weight[j], (0, 0, 0, j))
+                gx = gx + pad(back * weight[j], (0, 0, 0, j))
             elif gx is not None:
                 gx[:, :-j].addcmul_(back, weight[j])
-        gw = torch.stack(taps + [torch.zeros_like(taps[0])] * (KERNEL - len(taps))) if taps else None
+        gw = torch.stack(taps + [torch.zeros_like(taps[0])] * (len(weight) - len(taps))) if taps else None
         return gx, gw, None

@@ -2,53 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
-from annotated_types import Gt, Le
+from annotated_types import Gt
 from pydantic import AfterValidator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from airtrack.core.part import Slot, SpecError, part
-from airtrack.core.problem import Junk
+from airtrack.core.part import Slot, part
 from airtrack.core.streams import Streams
-from airtrack.nets.attention import Attention
-from airtrack.nets.canon import Canon
-from airtrack.nets.mixer import takes
-from airtrack.nets.mlp import Gated, Plain
+from airtrack.nets.block import Block, Blocks, places
 from airtrack.nets.start import initialise, scoped
-
-EPS = 1e-6  # of RMSNorm: the default of Hugging Face's LlamaConfig
-MLPS = {"gated": Gated, "plain": Plain}
-
-
-def _places(letters: str) -> str:
-    """Canon's places in the order of the alphabet; refuses what is none."""
-    for letter in letters:
-        if letter not in "ABCD":
-            places = "A is before attention, B on its q, k and v, C before the MLP, D within it"
-            raise ValueError(f"there is no Canon {letter!r}: {places}")
-    if len(set(letters)) < len(letters):
-        raise ValueError("a Canon place is named twice")
-    return "".join(sorted(letters))
 
 
 @part("net")
 class Decoder:
-    """Embedding; blocks of x + mixer(norm(x)), then x + mlp(norm(x)); a last norm; the head. No biases, no dropout.
+    """Embedding; blocks of x + mixer(norm(x)), then x + mlp(norm(x)); a last norm; the head. No dropout.
 
-    layers     number of blocks
-    width      dimensions of the residual stream
-    heads      attention heads, each of width / heads dimensions
-    positions  "rope": rotary; "none": what the causal mask tells; "learned": an embedding of every position
-    rotary     fraction of each head's dimensions that rope turns, the first ones
-    mlp        "gated": SwiGLU, hidden 8/3 · width; "plain": SiLU, hidden 4 · width; "none"
-    canon      any of the letters A (before the mixer), B (on q, k, v), C (before the MLP), D (in the MLP, before the
-               activation): where a Canon layer lies (Allen-Zhu, Physics of Language Models 4.1, section 4)
-    mixer      what lets positions see each other: a mixer part, after `airtrack.nets.mixer.Mixer`
-    tied       the head is the transposed token embedding
-    apart      documents that are packed into one row do not see each other; false: a row is one text, whose documents
-               only their first token tells apart, as in the Physics of Language Models series
+    layers       number of blocks
+    width        dimensions of the residual stream
+    heads        heads of the mixer, each of width / heads dimensions
+    positions    a position part: rope (all, or a fraction of the dimensions or heads), alibi, learned, none, …
+    mlp          an mlp part: gated (SwiGLU), plain, moe, none, …
+    canon        any of the letters A (before the mixer), B (on q, k, v), C (before the MLP), D (in the MLP, before the
+                 activation): where a Canon layer lies (Allen-Zhu, Physics of Language Models 4.1, section 4)
+    canon_layer  how these are made: kernel, residual, activation, …
+    mixer        what lets positions see each other: attention, or any after `airtrack.nets.protocols.Mixer`
+    norm         rmsnorm, layernorm, …
+    parallel     x + mixer(norm(x)) + mlp(norm(x)), as in GPT-NeoX
+    tied         the head is the transposed token embedding
+    apart        documents that are packed into one row do not see each other; false: a row is one text, whose
+                 documents only their first token tells apart, as in the Physics of Language Models series
 
     >>> Decoder(layers=1, width=32, heads=2, mlp="none", canon="A").count(vocab=36)
     6592
@@ -62,34 +47,32 @@ class Decoder:
     layers: Annotated[int, Gt(0)]
     width: Annotated[int, Gt(0)]
     heads: Annotated[int, Gt(0)]
-    positions: Literal["rope", "none", "learned"] = "rope"
-    rotary: Annotated[float, Gt(0), Le(1)] = 1.0
-    mlp: Literal["gated", "plain", "none"] = "gated"
-    canon: Annotated[str, AfterValidator(_places)] = ""
-    mixer: Annotated[Any, Slot("mixer")] = Attention()
+    positions: Annotated[Any, Slot("position")] = "rope"
+    mlp: Annotated[Any, Slot("mlp")] = "gated"
+    canon: Annotated[str, AfterValidator(places)] = ""
+    canon_layer: Annotated[Any, Slot("canon")] = "canon"
+    mixer: Annotated[Any, Slot("mixer")] = "attention"
+    norm: Annotated[Any, Slot("norm")] = "rmsnorm"
+    parallel: bool = False
     tied: bool = False
     apart: bool = True
 
     def check(self) -> None:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
-        dims = self.rotary * self.width / self.heads
-        if self.positions == "rope" and (dims % 2 or not dims):
-            size = self.width // self.heads
-            fact = f"rotary positions turn pairs of dimensions, and {self.rotary:g} of a head's {size} is {dims:g}"
-            raise ValueError(f"{fact}: choose an even number")
-        if self.positions != "rope" and self.rotary != 1:
-            raise ValueError(f"rotary: {self.rotary:g} does nothing with positions: {self.positions}; leave it out")
-        if self.mlp == "none" and set(self.canon) & set("CD"):
-            fact = f"canon: {self.canon} names a place in the MLP, and mlp: none leaves none"
-            raise ValueError(f"{fact}; choose A and B only, or another mlp")
-        name, build = type(self.mixer).__name__, self.mixer.build
-        if not (takes(build, "width") and takes(build, "heads")):
-            raise ValueError(f"mixer {name} cannot be built: give it a method build(self, width, heads)")
-        if self.positions == "rope" and not takes(build, "rotary"):
-            raise ValueError(f"mixer {name} has no rotary positions; set positions: none")
-        if "B" in self.canon and not takes(build, "canon"):
-            raise ValueError(f"mixer {name} has no place for Canon B, on its q, k and v; leave B out of canon")
+        self.blocks().check()
+
+    def blocks(self) -> Blocks:
+        """What its blocks are made of."""
+        return Blocks(
+            width=self.width,
+            heads=self.heads,
+            positions=self.positions,
+            mixer=self.mixer,
+            mlp=self.mlp,
+            norm=self.norm,
+            canon=self.canon,
+            canon_layer=self.canon_layer,
+            parallel=self.parallel,
+        )
 
     def build(self, vocab: int, streams: Streams, *, length: int, start: int | None = None) -> Transformer:
         """The model, its parameters drawn each from `streams / its name`.
@@ -104,61 +87,31 @@ class Decoder:
         return model
 
     def count(self, vocab: int, length: int = 0) -> int:
-        """Number of parameters, of a model made for this and dropped. `length` matters to learned positions only."""
+        """Number of parameters. `length` matters to learned positions only."""
+        return sum(p.numel() for p in self._model(vocab, length).parameters())
+
+    def flops(self, vocab: int, length: int) -> int:
+        """Floating-point operations of the matrix products and convolutions of a forward pass over one row of `length`
+        tokens, a multiply-add being two; a backward pass takes twice as many. Softmax attention is counted in full,
+        T², causal or not, as it is computed without a kernel that leaves half of it out."""
+        model = self._model(1, length)
+        return 2 * length * self.width * vocab + sum(block.flops(length) for block in model.blocks)  # type: ignore[operator]
+
+    def state_size(self, length: int) -> int:
+        """Numbers that generation keeps of a row after so many tokens: keys and values, states, Canon's last inputs."""
+        return sum(block.state_size(length) for block in self._model(1, length).blocks)  # type: ignore[operator]
+
+    def describe(self) -> list[str]:
+        """Its size, in sentences."""
+        one, two = self.count(1), self.count(2)
+        lines = [f"{2 * one - two:,} parameters, and {two - one:,} more for every token of the vocabulary"]
+        T = 128
+        lines.append(f"{self.flops(0, T) // T:,} FLOPs a token forward, at {T} tokens a row, without the head")
+        return [*lines, f"{self.state_size(T):,} numbers kept of a row while generating, after {T} tokens"]
+
+    def _model(self, vocab: int, length: int) -> Transformer:
         with scoped(Streams(0)):  # on torch's meta device nothing would be allocated, and three seconds imported
-            return sum(p.numel() for p in Transformer(self, vocab, length, None, Streams(0)).parameters())
-
-
-class Block(nn.Module):
-    """x + mixer(norm(x)), then x + mlp(norm(x)), with the Canon layers of `spec`."""
-
-    def __init__(self, spec: Decoder) -> None:
-        super().__init__()
-        options: dict[str, Any] = {"rotary": spec.rotary} if spec.positions == "rope" else {}
-        options |= {"canon": True} if "B" in spec.canon else {}
-        self.norm = nn.RMSNorm(spec.width, EPS)
-        self.canon_a = Canon(spec.width) if "A" in spec.canon else None
-        self.mixer: nn.Module = spec.mixer.build(spec.width, spec.heads, **options)
-        self.mlp: Plain | None = None
-        if spec.mlp != "none":
-            self.mlp_norm = nn.RMSNorm(spec.width, EPS)
-            self.canon_c = Canon(spec.width) if "C" in spec.canon else None
-            self.mlp = MLPS[spec.mlp](spec.width, canon="D" in spec.canon)
-        self._packs = takes(self.mixer.forward, "documents")
-
-    def forward(self, x: Tensor, documents: Tensor | None) -> Tensor:
-        h = self.norm(x)
-        if self.canon_a is not None:
-            h = self.canon_a(h, documents)
-        if documents is not None and not self._packs:
-            fact = f"mixer {type(self.mixer).__name__} cannot keep packed documents apart"
-            raise SpecError(f"{fact}: its forward takes no `documents`; put one document in a row")
-        x = x + (self.mixer(h) if documents is None else self.mixer(h, documents=documents))
-        if self.mlp is None:
-            return x
-        h = self.mlp_norm(x)
-        if self.canon_c is not None:
-            h = self.canon_c(h, documents)
-        return x + self.mlp(h, documents)
-
-    def steps(self, documents: Tensor | None) -> bool:
-        """Whether `step` can be used."""
-        step = getattr(self.mixer, "step", None)
-        return step is not None and (documents is None or takes(step, "documents"))
-
-    def step(self, x: Tensor, cache: dict[str, Any], documents: Tensor | None) -> Tensor:
-        """The next positions x [B, t, width]; documents [B, T]: which one each position so far is in."""
-        apart = {} if documents is None else {"documents": documents}
-        h = self.norm(x)
-        if self.canon_a is not None:
-            h, cache["a"] = self.canon_a.step(h, cache.get("a"), documents)
-        x = x + self.mixer.step(h, cache.setdefault("mixer", {}), **apart)  # type: ignore[operator]
-        if self.mlp is None:
-            return x
-        h = self.mlp_norm(x)
-        if self.canon_c is not None:
-            h, cache["c"] = self.canon_c.step(h, cache.get("c"), documents)
-        return x + self.mlp.step(h, cache.setdefault("mlp", {}), documents)
+            return Transformer(self, vocab, length, None, Streams(0))
 
 
 class Transformer(nn.Module):
@@ -167,13 +120,15 @@ class Transformer(nn.Module):
     def __init__(self, spec: Decoder, vocab: int, length: int, start: int | None, streams: Streams) -> None:
         super().__init__()
         self.start = start
+        self.recompute = False  # activations of a block are made again for its backward pass, not kept
         self.tokens = nn.Embedding(vocab, spec.width)
-        self.positions = nn.Embedding(length, spec.width) if spec.positions == "learned" else None
+        embedding = getattr(spec.positions, "embedding", None)
+        self.positions: nn.Module | None = None if embedding is None else embedding(length, spec.width)
         self.blocks = nn.ModuleList()
         for number in range(spec.layers):
             with scoped(streams / f"blocks.{number}"):  # a user's mixer may draw in its constructor
-                self.blocks.append(Block(spec))
-        self.norm = nn.RMSNorm(spec.width, EPS)
+                self.blocks.append(Block(spec.blocks(), (number, spec.layers)))
+        self.norm = spec.norm.build(spec.width)
         self.head = None if spec.tied else nn.Linear(spec.width, vocab, bias=False)
 
     def forward(self, ids: Tensor, at: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -184,7 +139,8 @@ class Transformer(nn.Module):
         documents = self._documents(ids)
         x = self._embed(ids, documents)
         for block in self.blocks:
-            x = block(x, documents)
+            again = self.recompute and torch.is_grad_enabled()
+            x = checkpoint(block, x, documents, use_reentrant=False) if again else block(x, documents)
         if at is not None:
             x = x.flatten(0, 1).index_select(0, at[0] * ids.shape[1] + at[1])
         return self._read(x)
@@ -240,10 +196,6 @@ class Transformer(nn.Module):
         place = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         if documents is not None:  # count from each document's start, so that a document does not know where it lies
             place = place - torch.where(ids == self.start, place, 0).cummax(1).values
-        there = self.positions.num_embeddings
-        if ids.shape[1] > there and (longest := int(place.max()) + 1) > there:
-            fact = f"there are {there} learned positions, and a document of {longest} tokens"
-            raise Junk(f"{fact}; build the model with a larger length")
         return x + self.positions(place[:, first:])
 
     def _read(self, x: Tensor) -> Tensor:

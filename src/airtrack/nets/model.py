@@ -16,7 +16,7 @@ from airtrack.core.given import Floats, Ints
 from airtrack.core.part import build, to_spec
 from airtrack.core.problem import Junk
 from airtrack.core.streams import Streams
-from airtrack.nets.mixer import takes
+from airtrack.nets.protocols import takes
 
 CHUNK = 1 << 14  # tokens that are evaluated at once
 

@@ -24,12 +24,16 @@ def variants():
     ]
 
 
+def rope(**fields):
+    return {"name": "rope"} | fields
+
+
 def naive(model, ids, spec):
     """Logits [T, V] of one document, ids [T]."""
     p = {k: v.detach().numpy().astype(np.float64) for k, v in model.state_dict().items()}
     T, D, H = len(ids), spec.width, spec.heads
     hd = D // H
-    r = round(spec.rotary * hd)
+    r = round(getattr(spec.positions, "dims", 0) * hd)
 
     def norm(x, gain):
         return np.stack([row / np.sqrt((row**2).mean() + 1e-6) for row in x]) * gain
@@ -57,7 +61,7 @@ def naive(model, ids, spec):
         return x / (1 + np.exp(-x))
 
     x = p["tokens.weight"][ids]
-    if spec.positions == "learned":
+    if "positions.weight" in p:
         x = x + p["positions.weight"][:T]
     for n in range(spec.layers):
         b = f"blocks.{n}."
@@ -66,7 +70,7 @@ def naive(model, ids, spec):
         heads = []
         for a in range(H):
             q, k, v = (qkv[:, s * D + a * hd : s * D + (a + 1) * hd] for s in range(3))
-            if spec.positions == "rope":
+            if r:
                 q, k = turn(q), turn(k)
             out = np.zeros((T, hd))
             for t in range(T):
@@ -74,10 +78,10 @@ def naive(model, ids, spec):
                 out[t] = score / score.sum() @ v[: t + 1]
             heads.append(out)
         x = x + np.concatenate(heads, 1) @ p[b + "mixer.out.weight"].T
-        if spec.mlp != "none":
+        if b + "mlp.up.weight" in p:
             h = maybe(norm(x, p[b + "mlp_norm.weight"]), b + "canon_c.weight")
             h = maybe(h @ p[b + "mlp.up.weight"].T, b + "mlp.canon.weight")
-            if spec.mlp == "gated":
+            if type(spec.mlp).__name__ == "Gated":
                 half = h.shape[1] // 2
                 h = silu(h[:, :half]) * h[:, half:]
             else:
@@ -104,7 +108,10 @@ def test_agrees_with_the_naive_decoder(fields):
     assert np.abs(logits).max() > 0.1
 
 
-@pytest.mark.parametrize("fields", [{"rotary": 0.25}, {"rotary": 0.5, "canon": "B"}, {"tied": True}, {"heads": 1}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"positions": rope(dims=0.25)}, {"positions": rope(dims=0.5), "canon": "B"}, {"tied": True}, {"heads": 1}],
+)
 def test_other_fields_agree_too(fields):
     spec, model = make(**fields)
     ids = np.array([3, 1, 4, 1, 5, 2, 6, 5, 0, 3])
@@ -265,15 +272,16 @@ def test_second_derivatives_through_the_whole_model():
     ("fields", "message"),
     [
         ({"heads": 3}, "width 16 is no multiple of 3 heads"),
-        ({"rotary": 0.4}, "is 3.2: choose an even number"),
-        ({"rotary": 0.125}, "is 1: choose an even number"),
-        ({"positions": "none", "rotary": 0.5}, "rotary: 0.5 does nothing with positions: none"),
-        ({"rotary": 0.0}, "rotary: input should be greater than 0"),
+        ({"positions": rope(dims=0.4)}, "is 3.2: choose an even number"),
+        ({"positions": rope(dims=0.125)}, "is 1: choose an even number"),
+        ({"positions": rope(heads=0.25)}, "0.25 of 2 heads is 0.5: choose another fraction"),
+        ({"positions": rope(dims=0.0)}, "positions.dims: input should be greater than 0"),
+        ({"positions": rope(dims=1.5)}, "positions.dims: input should be less than or equal to 1"),
         ({"canon": "AA"}, "a Canon place is named twice"),
         ({"canon": "AE"}, "there is no Canon 'E'"),
         ({"canon": "a"}, "there is no Canon 'a'"),
-        ({"mlp": "none", "canon": "AC"}, "mlp: none leaves none"),
-        ({"mlp": "none", "canon": "D"}, "mlp: none leaves none"),
+        ({"mlp": "none", "canon": "AC"}, "mlp none has no place for Canon C: there is no MLP; leave C out of canon"),
+        ({"mlp": "none", "canon": "D"}, "mlp none has no place for Canon D: there is no MLP"),
         ({"layers": 0}, "layers: input should be greater than 0"),
         ({"positions": "ropes"}, "did you mean 'rope'"),
         ({"mixer": "decoder"}, "no mixer is named 'decoder'"),
@@ -329,7 +337,7 @@ def test_a_mixer_of_ones_own():
 
 
 def test_what_ones_own_mixer_cannot_take_is_refused():
-    with pytest.raises(SpecError, match="mixer Shift has no rotary positions; set positions: none"):
+    with pytest.raises(SpecError, match="mixer Shift has no place for rope positions; set positions: none"):
         Decoder(layers=1, width=16, heads=2, mixer=Shift())
     with pytest.raises(SpecError, match="mixer Shift has no place for Canon B"):
         Decoder(layers=1, width=16, heads=2, mixer=Shift(), positions="none", canon="B")
@@ -342,7 +350,7 @@ def test_specification_returns_the_same_part():
 
 def test_compiled_path_is_the_same(monkeypatch):
     """The branches that the compiler takes, without the minutes that compiling takes."""
-    _, model = make(canon="ABCD", rotary=0.5)
+    _, model = make(canon="ABCD", positions=rope(dims=0.5))
     ids = torch.tensor([[3, 1, 4, 1, 5, 2]])
     expected = model(ids)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)

@@ -1,0 +1,1 @@
+"""Mixers: what lets positions see each other."""

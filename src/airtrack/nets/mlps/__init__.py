@@ -1,0 +1,1 @@
+"""The position-wise half of a block."""

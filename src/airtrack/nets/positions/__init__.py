@@ -1,0 +1,1 @@
+"""How a net knows where a token stands."""
