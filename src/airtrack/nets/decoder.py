@@ -13,6 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from airtrack.core.part import Slot, part
 from airtrack.core.streams import Streams
 from airtrack.nets.block import Block, Blocks, places
+from airtrack.nets.documents import numbered, offsets
+from airtrack.nets.presets import preset
 from airtrack.nets.start import initialise, scoped
 
 
@@ -56,6 +58,15 @@ class Decoder:
     parallel: bool = False
     tied: bool = False
     apart: bool = True
+
+    @classmethod
+    def preset(cls, name: str, **fields: Any) -> Decoder:
+        """A published size, with some fields replaced: see `airtrack.nets.presets`.
+
+        >>> Decoder.preset("llama-8L512D", canon="ABCD").heads
+        8
+        """
+        return cls(**(preset(name) | fields))
 
     def check(self) -> None:
         self.blocks().check()
@@ -110,7 +121,8 @@ class Decoder:
         return [*lines, f"{self.state_size(T):,} numbers kept of a row while generating, after {T} tokens"]
 
     def _model(self, vocab: int, length: int) -> Transformer:
-        with scoped(Streams(0)):  # on torch's meta device nothing would be allocated, and three seconds imported
+        large = self.layers * self.width**2 + vocab * self.width > 1 << 22
+        with scoped(Streams(0)), torch.device("meta" if large else "cpu"):  # meta allocates nothing, and imports 3 s
             return Transformer(self, vocab, length, None, Streams(0))
 
 
@@ -183,20 +195,14 @@ class Transformer(nn.Module):
 
     def _documents(self, ids: Tensor) -> Tensor | None:
         """[B, T], the number of the document that each position is in; None if every row is a single one."""
-        if self.start is None:
-            return None
-        begins = ids == self.start
-        return begins.cumsum(1) if bool(begins[:, 1:].any()) else None
+        return numbered(ids, self.start)
 
     def _embed(self, ids: Tensor, documents: Tensor | None, first: int = 0) -> Tensor:
         """[B, T − first, width] of ids [B, T] from column `first` on."""
         x = self.tokens(ids[:, first:])
         if self.positions is None:
             return x
-        place = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        if documents is not None:  # count from each document's start, so that a document does not know where it lies
-            place = place - torch.where(ids == self.start, place, 0).cummax(1).values
-        return x + self.positions(place[:, first:])
+        return x + self.positions(offsets(ids, documents)[:, first:])
 
     def _read(self, x: Tensor) -> Tensor:
         x = self.norm(x)
