@@ -14,7 +14,6 @@ from airtrack.core.part import Slot, part
 from airtrack.core.streams import Streams
 from airtrack.nets.block import Block, Blocks, places
 from airtrack.nets.documents import numbered, offsets
-from airtrack.nets.presets import preset
 from airtrack.nets.start import initialise, scoped
 
 
@@ -58,15 +57,6 @@ class Decoder:
     parallel: bool = False
     tied: bool = False
     apart: bool = True
-
-    @classmethod
-    def preset(cls, name: str, **fields: Any) -> Decoder:
-        """A published size, with some fields replaced: see `airtrack.nets.presets`.
-
-        >>> Decoder.preset("llama-8L512D", canon="ABCD").heads
-        8
-        """
-        return cls(**(preset(name) | fields))
 
     def check(self) -> None:
         self.blocks().check()
@@ -121,8 +111,7 @@ class Decoder:
         return [*lines, f"{self.state_size(T):,} numbers kept of a row while generating, after {T} tokens"]
 
     def _model(self, vocab: int, length: int) -> Transformer:
-        large = self.layers * self.width**2 + vocab * self.width > 1 << 22
-        with scoped(Streams(0)), torch.device("meta" if large else "cpu"):  # meta allocates nothing, and imports 3 s
+        with scoped(Streams(0)):  # on torch's meta device nothing would be allocated, and three seconds imported
             return Transformer(self, vocab, length, None, Streams(0))
 
 
