@@ -32,7 +32,7 @@ def places(letters: str) -> str:
 class Blocks:
     """What the blocks of a net are made of: parts, and how they are put together.
 
-    canon     letters of `places`; canon_layer: how a layer there is made
+    canon     letters of `places`; canon_layer: how a layer there is made, if there is one
     parallel  x + mixer(norm(x)) + mlp(norm(x)) with a norm each, as in GPT-NeoX, not one after the other
     after     norm(x + mixer(x)), as in BERT, not x + mixer(norm(x))
     causal    no position sees a later one
@@ -44,8 +44,8 @@ class Blocks:
     mixer: Any
     mlp: Any
     norm: Any
-    canon: str
-    canon_layer: Any
+    canon: str = ""
+    canon_layer: Any = None
     parallel: bool = False
     after: bool = False
     causal: bool = True
@@ -86,7 +86,7 @@ class Block(nn.Module):
 
     def __init__(self, spec: Blocks, layer: tuple[int, int]) -> None:
         super().__init__()
-        make = spec.canon_layer.build
+        make: Any = spec.canon_layer.build if spec.canon else None
         self.parallel, self.after = spec.parallel, spec.after
         self.norm = spec.norm.build(spec.width)
         self.canon_a = make(spec.width) if "A" in spec.canon else None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from airtrack.core.given import Floats, Ints
 from airtrack.core.part import build, to_spec
@@ -24,7 +24,8 @@ CHUNK = 1 << 14  # tokens that are evaluated at once
 class TorchLanguageModel:
     """A torch module on token ids, as `airtrack.core.answers.LanguageModel`.
 
-    module  ids [B, T] → logits [B, T, V]; with an argument `at`, also (ids, (rows, columns)) → [m, V]
+    module  ids [B, T] → logits [B, T, V]; with an argument `at`, also (ids, (rows, columns)) → [m, V]. A module whose
+            logits are not the next token's has `next_logits(ids, at=None)` for those, as masked encoders do
     origin  what builds the module again: {"net": its spec, "vocab": …, "length": …, "start": …}; needed to save
     facts   numbers to know about it, such as the bits per weight that a quantiser left
 
@@ -81,11 +82,7 @@ class TorchLanguageModel:
     def _chunk(self, ids: Ints, at: tuple[Ints, Ints] | None) -> Floats:
         device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
         rows = torch.from_numpy(ids).to(device)
-        if at is None:
-            logits = self.module(rows)
-        else:
-            place = (torch.from_numpy(at[0]).to(device), torch.from_numpy(at[1]).to(device))
-            logits = self.module(rows, place) if takes(self.module.forward, "at") else self.module(rows)[place]
+        logits = self._next(rows, None if at is None else tuple(torch.from_numpy(a).to(device) for a in at))
         if not bool(torch.isfinite(logits).all()):
             raise Junk("the model's scores are not finite")
         return logits.double().log_softmax(-1).cpu().numpy()
@@ -104,12 +101,22 @@ class TorchLanguageModel:
                 logits, cache = self.module.advance(columns, cache)  # type: ignore[operator]
             else:
                 cache = columns if cache is None else torch.cat((cache, columns), 1)
-                logits = self.module(cache)[:, -1]
+                n, T = cache.shape
+                logits = self._next(cache, (torch.arange(n, device=device), torch.full((n,), T - 1, device=device)))
         finally:
             self.module.train(was_training)
         if not bool(torch.isfinite(logits).all()):
             raise Junk("the model's scores are not finite")
         return logits.double().log_softmax(-1).cpu().numpy(), cache
+
+    def _next(self, ids: Tensor, at: tuple[Tensor, ...] | None) -> Tensor:
+        """Logits of the next token, [B, T, V]; of the positions `at`, [m, V]."""
+        module: Any = self.module
+        if hasattr(module, "next_logits"):
+            return module.next_logits(ids, at)
+        if at is None or takes(module.forward, "at"):
+            return module(ids) if at is None else module(ids, at)
+        return module(ids)[at]
 
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
         """Parameters and buffers by name, as arrays that no later training changes."""
