@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from airtrack.core.part import part
+from airtrack.nets.mixers.window import extended, seen
 from airtrack.nets.protocols import Horizontal
 
 
@@ -72,6 +73,7 @@ class SelfAttention(nn.Module):
         self.whole_norm = spec.qk_norm == "vector"
         place = positions.attach(heads, self.groups, self.size) if hasattr(positions, "attach") else None
         self.place: nn.Module | None = place
+        self.turns, self.biased = hasattr(place, "turn"), hasattr(place, "bias")
         self.out = nn.Linear(width, width, bias=spec.bias)
 
     def forward(self, x: Tensor, documents: Tensor | None = None) -> Tensor:
@@ -83,31 +85,21 @@ class SelfAttention(nn.Module):
         return self._attend(q, k, v, self._mask(x.shape[1], x.shape[1], documents, q))
 
     def step(self, x: Tensor, cache: dict[str, Any], documents: Tensor | None = None) -> Tensor:
-        """The next positions x [B, t, width]; `cache` holds keys, values and Canon's last inputs.
-
-        documents  [B, T], which document each position up to the last of x is in; None: all in one
+        """The next positions x [B, t, width]; `cache` holds the keys and values, [B, groups, room, size], of those
+        before. With a window it forgets the ones that nobody will see again, now and then. documents [B, T]: of all
+        positions so far.
         """
         qkv = self._project(x)
         if self.canon is not None:
             qkv, cache["canon"] = self.canon.step(qkv, cache.get("canon"), documents)  # type: ignore[operator]
-        done, kept = cache.get("done", 0), cache.get("kept", 0)  # positions read; of these, in the cache
-        q, k, v = self._split(qkv, done)
-        if self.window is not None and kept > 2 * self.window:  # forget now and then, not every time: it is a copy
-            kept = self.window - 1
-            for name in ("k", "v"):
-                cache[name] = cache[name][:, :, cache["kept"] - kept : cache["kept"]].clone()
-        length = kept + x.shape[1]
-        for name, new in (("k", k), ("v", v)):
-            if name not in cache or cache[name].shape[2] < length:  # twice the room: copied seldom
-                room = new.new_empty(*new.shape[:2], 2 * length, new.shape[3])
-                room[:, :, :kept] = cache[name][:, :, :kept] if kept else room[:, :, :0]
-                cache[name] = room
-            cache[name][:, :, kept:length] = new
-        cache["done"], cache["kept"] = done + x.shape[1], length
+        q, k, v = self._split(qkv, cache.get("done", 0))
+        cache["done"] = cache.get("done", 0) + x.shape[1]
+        k, v = extended(cache, self.window, k=k, v=v)
+        if self.window is not None:  # what none of these positions sees
+            k, v = (kept[:, :, -(self.window + x.shape[1] - 1) :] for kept in (k, v))
         if documents is not None:
-            documents = documents[:, -length:]
-        mask = self._mask(x.shape[1], length, documents, q)
-        return self._attend(q, cache["k"][:, :, :length], cache["v"][:, :, :length], mask)
+            documents = documents[:, -k.shape[2] :]
+        return self._attend(q, k, v, self._mask(x.shape[1], k.shape[2], documents, q))
 
     def flops(self, length: int) -> int:
         """Of matrix products and Canon, over one row of so many tokens; the products of attention in full, T²."""
@@ -116,8 +108,8 @@ class SelfAttention(nn.Module):
         return own if self.canon is None else own + self.canon.flops(length)  # type: ignore[operator]
 
     def state_size(self, length: int) -> int:
-        """Numbers that a step needs of a row: keys and values, within the window if there is one, and Canon's."""
-        own = 2 * self.sizes[1] * min(length, self.window or length)
+        """Numbers that a step needs of a row: the keys and values that the next position sees, and Canon's."""
+        own = 2 * self.sizes[1] * min(length, length if self.window is None else self.window - 1)
         return own if self.canon is None else own + self.canon.state_size(length)  # type: ignore[operator]
 
     def _project(self, x: Tensor) -> Tensor:
@@ -133,34 +125,27 @@ class SelfAttention(nn.Module):
         if self.q_norm is not None and not self.whole_norm:
             q, k, v = qkv.split((self.heads, self.groups, self.groups), 2)
             qkv = torch.cat((self.q_norm(q), self.k_norm(k), v), 2)  # type: ignore[misc]
-        if self.place is None or not hasattr(self.place, "turn"):
+        if not self.turns:
             q, k, v = qkv.split((self.heads, self.groups, self.groups), 2)
         else:
             qk, v = qkv.split((self.heads + self.groups, self.groups), 2)
-            q, k = self.place.turn(qk, first).split((self.heads, self.groups), 2)  # type: ignore[operator]
+            q, k = self.place.turn(qk, first).split((self.heads, self.groups), 2)  # type: ignore[union-attr, operator]
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     def _sees_all(self, columns: int) -> bool:
         """Whether the last position sees all of `columns` alike."""
-        return not hasattr(self.place, "bias") and (self.window is None or columns <= self.window)
+        return not self.biased and (self.window is None or columns <= self.window)
 
     def _mask(self, rows: int, columns: int, documents: Tensor | None, q: Tensor) -> Tensor | None:
         """What the last `rows` of `columns` positions see: true or a bias, [.., rows, columns]; None: all, or all up to
         itself where all columns are asked about."""
         if documents is None and self._sees_all(columns) and (rows in (1, columns) or not self.causal):
             return None
-        seen = torch.ones(rows, columns, dtype=torch.bool, device=q.device)
-        seen = seen.tril(columns - rows) if self.causal else seen
-        if self.window is not None:
-            seen = seen.triu(columns - rows - self.window + 1)
-            seen = seen if self.causal else seen.tril(columns - rows + self.window - 1)
-        if documents is not None:
-            same = documents[:, columns - rows :, None] == documents[:, None, :]
-            seen = (seen & same)[:, None]  # [B, 1, rows, columns]
-        if not hasattr(self.place, "bias"):
-            return seen
+        mask = seen(rows, columns, causal=self.causal, window=self.window, documents=documents, device=q.device)
+        if not self.biased:
+            return mask
         bias = self.place.bias(rows, columns).to(q)  # type: ignore[union-attr, operator]  # [heads, rows, columns]
-        return bias.masked_fill(~seen, -torch.inf)
+        return bias.masked_fill(~mask, -torch.inf)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         shared, causal = self.groups < self.heads, mask is None and self.causal and q.shape[2] > 1
