@@ -14,6 +14,8 @@ from airtrack.core.part import Slot, part
 from airtrack.core.streams import Streams
 from airtrack.nets.block import Block, Blocks, places
 from airtrack.nets.documents import numbered, offsets
+from airtrack.nets.generation import generate
+from airtrack.nets.presets import preset
 from airtrack.nets.start import initialise, scoped
 
 
@@ -57,6 +59,15 @@ class Decoder:
     parallel: bool = False
     tied: bool = False
     apart: bool = True
+
+    @classmethod
+    def preset(cls, name: str, **fields: Any) -> Decoder:
+        """A published size, with some fields replaced: see `airtrack.nets.presets`.
+
+        >>> Decoder.preset("llama-8L512D", canon="ABCD").heads
+        8
+        """
+        return cls(**(preset(name) | fields))
 
     def check(self) -> None:
         self.blocks().check()
@@ -111,7 +122,8 @@ class Decoder:
         return [*lines, f"{self.state_size(T):,} numbers kept of a row while generating, after {T} tokens"]
 
     def _model(self, vocab: int, length: int) -> Transformer:
-        with scoped(Streams(0)):  # on torch's meta device nothing would be allocated, and three seconds imported
+        large = self.layers * self.width**2 + vocab * self.width > 1 << 22
+        with scoped(Streams(0)), torch.device("meta" if large else "cpu"):  # meta allocates nothing, and imports 3 s
             return Transformer(self, vocab, length, None, Streams(0))
 
 
@@ -146,23 +158,15 @@ class Transformer(nn.Module):
             x = x.flatten(0, 1).index_select(0, at[0] * ids.shape[1] + at[1])
         return self._read(x)
 
-    @torch.no_grad()
     def generate(
-        self, ids: Tensor, steps: int, temperature: float = 0.0, generator: torch.Generator | None = None
+        self, ids: Tensor, steps: int, temperature: float = 0.0, generator: torch.Generator | None = None, **more: Any
     ) -> Tensor:
         """`steps` more ids for every row of ids [B, T] → [B, T + steps].
 
         temperature  0 takes the likeliest id; otherwise ids are drawn from softmax(logits / temperature)
+        more         top_k, top_p, beams, stop, …: see `airtrack.nets.generation.generate`
         """
-        cache, columns = None, ids
-        for _ in range(steps):
-            logits, cache = self.advance(columns, cache)
-            if temperature > 0:
-                columns = (logits / temperature).softmax(-1).multinomial(1, generator=generator)
-            else:
-                columns = logits.argmax(-1, keepdim=True)
-            ids = torch.cat((ids, columns), 1)
-        return ids
+        return generate(self, ids, steps, temperature=temperature, generator=generator, **more)
 
     def advance(self, ids: Tensor, cache: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Logits [B, vocab] after the next columns ids [B, t], and the cache for the columns that follow them.
