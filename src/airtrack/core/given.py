@@ -15,6 +15,7 @@ from airtrack.core.part import SpecError, nearest
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 IGNORE = -100  # label of a position without loss; the value that torch's cross-entropy ignores
 
@@ -49,6 +50,7 @@ class Corpus(Oracle):
     length  T, tokens a sequence
     start   the id that begins a document; None: every sequence is one
     treat   fields → `make` of other training data about the same problem, for tasks that have `treatments`
+    words   ids [n, T] → bool [n, T], the tokens that begin a word; None: every token is a word
     """
 
     def __init__(
@@ -59,16 +61,23 @@ class Corpus(Oracle):
         length: int,
         start: int | None = None,
         treat: Callable[[Mapping[str, Any]], Callable[[int, int], Batch]] | None = None,
+        words: Callable[[Ints], Bools] | None = None,
     ) -> None:
         self._make, self.vocab, self.length, self.start, self._treat = make, vocab, length, start, treat
+        self._words = words
 
     def treated(self, fields: Mapping[str, Any]) -> Corpus:
         """Other training data about the same problem, on the same meter: fields of the task, of its `treatments`."""
         if self._treat is None:
             raise SpecError(f"these data come in one form only; leave out {', '.join(fields)}", "data")
-        other = Corpus(self._treat(fields), vocab=self.vocab, length=self.length, start=self.start, treat=self._treat)
+        kept = {"vocab": self.vocab, "length": self.length, "start": self.start, "words": self._words}
+        other = Corpus(self._treat(fields), treat=self._treat, **kept)
         other._meter = self._meter
         return other
+
+    def words(self, ids: Ints) -> Bools:
+        """Which tokens of ids [n, T] begin a word [n, T]; all of them where tokens are words. Costs nothing."""
+        return np.ones(ids.shape, np.bool_) if self._words is None else self._words(ids)
 
     def batch(self, i: int, n: int) -> Batch:
         """Batch number i, n sequences; charges n · T tokens."""

@@ -36,6 +36,7 @@ FAMILIES = {  # family → folder of the package that holds its parts
     "optim": "optim",
     "schedule": "optim",
     "train": "train",
+    "objective": "train",
     "solver": "solvers",
     "composite": "core",
     "adapt": "adapt",

@@ -186,7 +186,7 @@ def perform(
         reached=meter.reached,
         reason=reason,
         facts=dict(getattr(answer, "facts", {})),
-        environment=environment(),
+        environment=environment() | (trial.recipe.environment() if hasattr(trial.recipe, "environment") else {}),
         cost={
             "seconds": seconds,
             "judge": time.perf_counter() - clock,

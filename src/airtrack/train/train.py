@@ -4,35 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from contextlib import nullcontext
+from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from annotated_types import Gt
+from annotated_types import Ge, Gt
+from torch import nn
 
-from airtrack.core.given import IGNORE, Corpus, treated
+from airtrack.core.given import Corpus, treated
 from airtrack.core.meter import Meter, State
-from airtrack.core.part import Grid, Slot, part
+from airtrack.core.part import Grid, Slot, SpecError, part
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
 from airtrack.nets.model import TorchLanguageModel
-from airtrack.nets.start import scoped
+from airtrack.train.compiling import compiled, compiles
+from airtrack.train.device import demand, seeded
+from airtrack.train.gradient import Gradient
+from airtrack.train.state import restore, saved
 
 
 @part("train")
 class Train:
     """Minimise the cross-entropy of a net on a corpus, fresh data at every step, until the budget is spent.
 
-    net       what is trained
-    optim     how
-    schedule  of the learning rate, over the steps that the budget holds
-    batch     sequences a step
-    clip      greatest norm of the gradient, null for none (1.0: PhysicsLM4's recipes)
-    data      other training data about the same problem: fields of the task, of those that it lists as `treatments`,
-              such as {junk: 0.5} on bios; null for the data as the task has them
+    net         what is trained
+    optim       how
+    schedule    of the learning rate, over the steps that the budget holds
+    objective   what is predicted: next, the token that comes, or masked, words hidden from an encoder
+    batch       sequences a step
+    accumulate  pieces of a batch that go through the net one after the other: less memory, the same gradient
+    clip        greatest norm of the gradient, null for none (1.0: PhysicsLM4's recipes)
+    z_loss      weight of log² Σ exp(logits) in the loss (PaLM: 1e-4)
+    data        other training data about the same problem: fields of the task, of those that it lists as `treatments`,
+                such as {junk: 0.5} on bios; null for the data as the task has them
+    recompute   make the activations of a block again for its backward pass: less memory, the same gradient
+    device      cpu or cuda
+    precision   of matrix products: float32, or bfloat16 on cuda; parameters and optimiser stay float32
+    compile     auto: compile the net's blocks where a training is long enough to pay for it, and where that can be
+                done; the model's fact `compiled` says whether it was
 
-    Raises `Diverged` when the loss is not finite. With one thread and the same versions, the same seed gives the
+    Raises `Diverged` when the loss is not finite, and `SpecError` for what is not there or does not go together: a GPU, a
+    compiler, a net for the objective. On the CPU, with one thread and the same versions, the same seed gives the
     same bits, interrupted or not.
 
     >>> from airtrack.core.part import build
@@ -50,12 +62,30 @@ class Train:
     net: Annotated[Any, Slot("net")]
     optim: Annotated[Any, Slot("optim")]
     schedule: Annotated[Any, Slot("schedule")] = "constant"
+    objective: Annotated[Any, Slot("objective")] = "next"
     batch: Annotated[int, Gt(0)] = 32
+    accumulate: Annotated[int, Gt(0)] = 1
     clip: Annotated[float, Gt(0)] | None = 1.0
+    z_loss: Annotated[float, Ge(0)] = 0.0
     data: Mapping[str, Any] | None = None
+    recompute: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: Literal["auto", "never", "always"] = "auto"
 
     accepts: ClassVar[type] = Corpus
     returns: ClassVar[type] = TorchLanguageModel
+
+    def check(self) -> None:
+        if self.batch % self.accumulate:
+            raise ValueError(f"a batch of {self.batch} is not cut into {self.accumulate} equal pieces; change accumulate")
+        if self.precision == "bfloat16" and self.device == "cpu":
+            fact = "a CPU is slower in bfloat16 (0.46 of the speed, nanoGPT's four layers of 128, without AMX)"
+            raise SpecError(f"{fact}; set float32, or device: cuda", "precision")
+        able, needed = getattr(self.net, "objective", "next"), getattr(self.objective, "kind", "next")
+        if able != needed:
+            fact = f"{type(self.net).__name__} is trained with {able!r}, and this objective is of the kind {needed!r}"
+            raise SpecError(f"{fact}: a decoder predicts what comes next, an encoder what is masked", "objective")
 
     def step_cost(self, given: Corpus) -> int:
         """Tokens of one step: the least budget that does anything."""
@@ -68,88 +98,65 @@ class Train:
             treated(task, fields)
 
     def answer(self, given: Corpus, meter: Meter, streams: Streams) -> TorchLanguageModel:
+        demand(self.device)
         given = given if self.data is None else given.treated(self.data)
         tokens = self.step_cost(given)
+        steps = int(meter.budget // tokens)
         model = self._model(given, streams)
-        module = model.module
+        module = model.module.to(self.device)
+        if self.recompute:
+            _recompute(module)
+        fast = compiles(self.compile, self.net, module, (model.origin["vocab"], given.length, steps * self.batch))
+        model.facts["compiled"] = float(fast)
         optimizer = self.optim.build(module)
-        scheduler = self.schedule.build(optimizer, int(meter.budget // tokens))
+        scheduler = self.schedule.build(optimizer, steps)
+        half = self.precision == "bfloat16"
+        gradient = Gradient(module, pieces=self.accumulate, z_loss=self.z_loss, half=half)
         parameters = list(module.parameters())
-        step = 0
-        if (saved := meter.resume()) is not None:
-            step = saved["step"]
-            module.load_state_dict(_tensors(saved["module"]))
-            kept = _tensors(saved["optimizer"])
-            groups = [g | kept["groups"][str(i)] for i, g in enumerate(optimizer.state_dict()["param_groups"])]
-            optimizer.load_state_dict({"state": {int(i): s for i, s in kept["state"].items()}, "param_groups": groups})
-            scheduler.load_state_dict(saved["scheduler"])
         module.train()
-        with scoped(streams / "steps"):  # what a block draws from torch's global generator, dropout say
-            if saved is not None:
-                torch.set_rng_state(torch.from_numpy(saved["generator"]))
+        with seeded(streams / "steps", self.device), compiled(module) if fast else nullcontext():
+            step = 0
+            if (kept := meter.resume()) is not None:
+                step = kept["step"]
+                restore(kept, module, optimizer, scheduler)
             while meter.live(tokens):
-                x, y = given.batch(step, self.batch)
-                at = np.nonzero(y != IGNORE)
-                logits = module(torch.from_numpy(x), tuple(map(torch.from_numpy, at)))  # [m, V], where there is a loss
-                loss = F.cross_entropy(logits, torch.from_numpy(y[at]))
-                if not math.isfinite(loss.item()):
-                    raise Diverged(f"the loss is {loss.item()} at step {step}")
+                x, y = self.objective.batch(given, step, self.batch, streams)
                 optimizer.zero_grad()
-                loss.backward()
+                loss = gradient(x, y)
+                if not math.isfinite(loss):
+                    raise Diverged(f"the loss is {loss} at step {step}")
                 if self.clip is not None:
                     torch.nn.utils.clip_grad_norm_(parameters, self.clip)
                 optimizer.step()
                 scheduler.step()
                 step += 1
                 meter.offer(model)
-                meter.save(
-                    lambda: {
-                        "step": step,
-                        "module": _arrays(module.state_dict()),
-                        "optimizer": _optimizer(optimizer),
-                        "scheduler": scheduler.state_dict(),
-                        "generator": torch.get_rng_state().numpy(),
-                    }
-                )
+                meter.save(lambda: {"step": step, **saved(module, optimizer, scheduler)})
         return model
 
     def pack(self, answer: TorchLanguageModel) -> State:
-        return answer.state()
+        return {"state": answer.state(), "facts": answer.facts}
 
     def unpack(self, state: State, given: Corpus) -> TorchLanguageModel:
         model = self._model(given, Streams(0))
-        model.load_state(state)
+        model.load_state(state["state"])
+        model.facts |= state["facts"]
         return model
 
+    def environment(self) -> dict[str, str]:
+        """What a readout says of the machine beside versions: the GPU, where one is used."""
+        return {"gpu": torch.cuda.get_device_name()} if self.device == "cuda" else {}
+
     def _model(self, given: Corpus, streams: Streams) -> TorchLanguageModel:
-        size = {"vocab": given.vocab, "length": given.length, "start": given.start}
+        vocab = given.vocab + getattr(self.objective, "extra_ids", 0)
+        size = {"vocab": vocab, "length": given.length, "start": given.start}
         model = TorchLanguageModel.new(self.net, streams / "init", **size)
         model.facts["parameters"] = sum(p.numel() for p in model.module.parameters())
         return model
 
 
-def _optimizer(optimizer: torch.optim.Optimizer) -> State:
-    """Its state and the options of its groups, which some optimisers change as they go."""
-    now = optimizer.state_dict()
-    groups = {i: {k: v for k, v in g.items() if k != "params"} for i, g in enumerate(now["param_groups"])}
-    return _arrays({"state": now["state"], "groups": groups})
-
-
-def _arrays(tree: Mapping[Any, Any]) -> State:
-    """Tensors as numpy arrays that share no memory with them."""
-
-    def leaf(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return _arrays(value)
-        return value.detach().cpu().numpy().copy() if isinstance(value, torch.Tensor) else value
-
-    return {str(k): leaf(v) for k, v in tree.items()}
-
-
-def _tensors(tree: State) -> dict[str, Any]:
-    def leaf(value: Any) -> Any:
-        if isinstance(value, dict):
-            return _tensors(value)
-        return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value
-
-    return {k: leaf(v) for k, v in tree.items()}
+def _recompute(module: nn.Module) -> None:
+    if not hasattr(module, "recompute"):
+        fact = f"{type(module).__name__} cannot make its activations again: it has no attribute `recompute`"
+        raise SpecError(f"{fact}; set recompute: false", "recompute")
+    module.recompute = True  # type: ignore[assignment]
