@@ -109,9 +109,7 @@ def test_is_bert():
             p.data += 0.1 * torch.randn(p.shape)
     theirs = bert.state_dict()
     embeddings, head = "bert.embeddings.", "cls.predictions."
-    position = (
-        theirs[embeddings + "position_embeddings.weight"] + theirs[embeddings + "token_type_embeddings.weight"][0]
-    )
+    segments = theirs[embeddings + "token_type_embeddings.weight"]
     ours = {
         "tokens.weight": theirs[embeddings + "word_embeddings.weight"],
         "positions.weight": theirs[embeddings + "position_embeddings.weight"] + segments[0],
