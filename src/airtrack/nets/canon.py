@@ -105,7 +105,7 @@ class Canon(nn.Module):
         weight = self.weight.to(x.dtype)  # under autocast x comes in half precision
         plain = self.bias is None and not self.activation
         if self.residual and plain:  # the residual is part of tap 0
-            weight = torch.cat((weight[:1] + 1, weight[1:]))
+            weight = weight + torch.eye(len(weight), 1, dtype=x.dtype, device=x.device)
         whole = None if documents is None else within(documents, x.dtype, len(weight))
         if torch.compiler.is_compiling():
             y = shifted_sum(x, weight, whole)  # fused by the compiler, which sees no custom function
@@ -190,15 +190,41 @@ class _Taps(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         (g,), (x, weight, whole) = grads, ctx.saved_tensors
+        plain = torch.is_grad_enabled()  # create_graph: nothing may change in place, and all needs a derivative
         gx = g * weight[0] if ctx.needs_input_grad[0] else None
-        taps = [(g * x).sum((0, 1))] if ctx.needs_input_grad[1] else []
+        fused = ctx.needs_input_grad[1] and not plain and x.is_cpu and x.dtype in (torch.float32, torch.float64)
+        gw = correlation(g, x, whole, len(weight)) if fused else None
+        taps = [(g * x).sum((0, 1))] if ctx.needs_input_grad[1] and not fused else []
         for j in range(1, min(len(weight), x.shape[1])):
             back = g[:, j:] if whole is None else g[:, j:] * whole[j - 1, :, j:]
             if taps:
                 taps.append((back * x[:, :-j]).sum((0, 1)))
-            if gx is not None and torch.is_grad_enabled():  # create_graph: nothing may change in place
+            if gx is not None and plain:
                 gx = gx + pad(back * weight[j], (0, 0, 0, j))
             elif gx is not None:
                 gx[:, :-j].addcmul_(back, weight[j])
-        gw = torch.stack(taps + [torch.zeros_like(taps[0])] * (len(weight) - len(taps))) if taps else None
+        if taps:
+            gw = torch.stack(taps + [torch.zeros_like(taps[0])] * (len(weight) - len(taps)))
         return gx, gw, None
+
+
+def correlation(g: Tensor, x: Tensor, whole: Tensor | None, kernel: int) -> Tensor:
+    """Σ_{b,t} g_t · x_{t−j} for j < kernel, [kernel, D], of g and x [B, T, D] and whole of `within`.
+
+    A product and a sum would write and read x's size once more for each j. The gradient of a layer norm's gain,
+    Σ g · (x − mean) · scale with a mean and a scale for every row, is the same in one reading: mean 0, and as scale
+    1 or, where t − j lies outside, 0. It adds row after row: in single precision 2,048 of them are exact to 4e-6 of a
+    sum's size, 32,768 to 2e-5.
+    """
+    B, T, D = x.shape
+    rows = B * T
+    g, x = g.reshape(rows, D), x.reshape(rows, D)
+    mean, inside, gain = x.new_zeros(rows, 1), x.new_ones(B, T), x.new_empty(D)
+    taps = []
+    for j in range(min(kernel, T)):
+        if j:  # rows lie end to end: what stands j before the beginning of one is the end of another
+            inside[:, j - 1] = 0
+        scale = inside if whole is None or j == 0 else whole[j - 1]
+        given = (g[j:], x[: rows - j], [D], mean[j:], scale.reshape(rows, 1)[j:], gain, None)
+        taps.append(torch.ops.aten.native_layer_norm_backward(*given, [False, True, False])[1])
+    return torch.stack(taps + [x.new_zeros(D)] * (kernel - len(taps)))
