@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from annotated_types import Gt
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
 from airtrack.core.part import part
 from airtrack.nets.mixers.window import extended, seen
@@ -117,14 +117,14 @@ class SelfAttention(nn.Module):
         if not self.whole_norm:
             return qkv
         q, k, v = qkv.split(self.sizes, -1)
-        return torch.cat((self.q_norm(q), self.k_norm(k), v), -1)  # type: ignore[misc]
+        return torch.cat((_normed(q, self.q_norm), _normed(k, self.k_norm), v), -1)
 
     def _split(self, qkv: Tensor, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """[B, T, q + k + v] → q [B, heads, T, size], k, v [B, groups, T, size]; column 0 has the position `first`."""
         qkv = qkv.unflatten(-1, (-1, self.size))
         if self.q_norm is not None and not self.whole_norm:
             q, k, v = qkv.split((self.heads, self.groups, self.groups), 2)
-            qkv = torch.cat((self.q_norm(q), self.k_norm(k), v), 2)  # type: ignore[misc]
+            qkv = torch.cat((_normed(q, self.q_norm), _normed(k, self.k_norm), v), 2)
         if not self.turns:
             q, k, v = qkv.split((self.heads, self.groups, self.groups), 2)
         else:
@@ -151,3 +151,9 @@ class SelfAttention(nn.Module):
         shared, causal = self.groups < self.heads, mask is None and self.causal and q.shape[2] > 1
         heads = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=shared)
         return self.out(heads.transpose(1, 2).flatten(2))
+
+
+def _normed(x: Tensor, norm: Any) -> Tensor:
+    return rms_norm(
+        x, norm.normalized_shape, norm.weight.to(x.dtype), norm.eps
+    )  # under autocast x is in half precision

@@ -9,6 +9,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from airtrack.core.part import part
+from airtrack.nets.documents import offsets
 from airtrack.nets.protocols import Horizontal
 
 
@@ -84,10 +85,8 @@ class Averages(nn.Module):
     def _average(self, v: Tensor, documents: Tensor | None) -> Tensor:
         """[B, T, width] → the same."""
         T, heads = v.shape[1], len(self.spans)
-        place = torch.arange(1, T + 1, device=v.device)[None]  # in its document, from 1 on
-        if documents is not None:
-            begins = (documents != documents.roll(1, 1)) & (place > 1)
-            place = place - torch.where(begins, place - 1, 0).cummax(1).values
+        ids = v.new_zeros(1, T) if documents is None else documents
+        place = offsets(ids, documents) + 1  # [1 or B, T], in its document, from 1 on
         within = None if documents is None else place[..., None]
         size, first, block = 1, 0, v.unflatten(-1, (heads, -1))  # sums of `size` tokens, of the heads from `first` on
         sums, done = list(block.unbind(2)), [0] * heads
