@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,8 +18,9 @@ SPREAD = 0.02  # standard deviation of weight matrices and embeddings: GPT-2's, 
 def initialise(module: nn.Module, streams: Streams) -> None:
     """Draw every parameter from `streams / its name`: two models share all the parameters whose names they share.
 
-    Weights of Linear and Embedding are N(0, .02), biases zero. A module with a method `init_(generator)` fills its own
-    parameters and those below it. Everything else keeps what its constructor gave it.
+    Weights of Linear and Embedding have the standard deviation .02; those of Conv2d the variance 2 / (kernel area ·
+    outputs) (He et al., 2015, backward case, as in torchvision's ResNets); biases are zero. A module with a method
+    `init_(generator)` fills its own parameters and those below it. Everything else keeps what its constructor gave it.
 
     >>> a, b = nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     >>> initialise(a, Streams(0)), initialise(b, Streams(0))
@@ -33,13 +35,27 @@ def _visit(module: nn.Module, streams: Streams, name: str) -> None:
     if name and callable(getattr(module, "init_", None)):
         module.init_(generator(streams / name))  # type: ignore[operator]
         return
-    if isinstance(module, (nn.Linear, nn.Embedding)):
-        draw = torch.empty(module.weight.shape, device="cpu")  # on the CPU, so that every device starts from the same
-        module.weight.copy_(draw.normal_(0, SPREAD, generator=generator(streams / f"{name}.weight".lstrip("."))))
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            module.bias.zero_()
+    if isinstance(module, (nn.Linear, nn.Embedding, nn.Conv2d)):
+        spread = SPREAD
+        if isinstance(module, nn.Conv2d):
+            spread = math.sqrt(2 * module.groups / (math.prod(module.kernel_size) * module.out_channels))
+        _fill(module, spread, generator(streams / f"{name}.weight".lstrip(".")))
     for child, below in module.named_children():
         _visit(below, streams, f"{name}.{child}".lstrip("."))
+
+
+def _fill(module: nn.Linear | nn.Embedding | nn.Conv2d, spread: float, generator: torch.Generator) -> None:
+    draw = torch.empty(module.weight.shape, device="cpu")  # on the CPU, so that every device starts from the same
+    module.weight.copy_(draw.normal_(0, spread, generator=generator))
+    if not isinstance(module, nn.Embedding) and module.bias is not None:
+        module.bias.zero_()
+
+
+class HeLinear(nn.Linear):
+    """A linear map whose weights start with the variance 2 / inputs, its bias zero: for ReLUs (He et al., 2015)."""
+
+    def init_(self, generator: torch.Generator) -> None:
+        _fill(self, math.sqrt(2 / self.in_features), generator)
 
 
 def generator(streams: Streams) -> torch.Generator:
