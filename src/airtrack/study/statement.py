@@ -145,9 +145,9 @@ class Verdict:
             turned = (_inverse(odds[0]), _inverse(odds[2]), _inverse(odds[1])) if mirror else odds
             value, low, high = _rounded(*turned)
             return f" by a factor of {value} [{low}, {high}] in odds, {self._numbers(mirror)} on average"
-        if self.effect is not None:
+        value, low, high = self._oriented(mirror)
+        if value is not None:
             return f" by {factor}{self._numbers(mirror)}"
-        low, high = self._oriented(mirror)[1:]
         return f" by at least {factor}{low:.3g}" if low is not None and high is None else ""
 
     @property

@@ -297,6 +297,12 @@ def test_times_without_censoring_are_log_ratios():
     assert v.effect == pytest.approx(1.506, rel=1e-3)
 
 
+def test_a_factor_without_bound_is_told_by_its_least_value():
+    quick, slow = [10, 12, 9, 11, 10, 13, 10, 11, 9, 10], [40, 50, 45, 41, *[NAN] * 6]
+    for v in (compare_times(quick, slow), compare_times(slow, quick)):
+        assert "by at least a factor of 4.56 (work" in str(v)
+
+
 def test_a_censored_time_is_the_worst_rank_and_two_are_tied():
     a = [10, 12, 9, 11, 10, 13, 12, NAN]
     b = [40, 50, 45, 41, 38, 44, NAN, NAN]
