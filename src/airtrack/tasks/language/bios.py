@@ -257,6 +257,7 @@ class Bios:
             length=self.context,
             start=0,
             treat=lambda fields: treated(self, fields)._passes(streams),
+            words=told.encoding.words,
         )
         if self.evaluation is not None:
             rng = (streams / "evaluation").rng()

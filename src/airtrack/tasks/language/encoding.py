@@ -9,7 +9,9 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
-from airtrack.core.given import Ints
+import numpy as np
+
+from airtrack.core.given import Bools, Ints
 
 WORD = re.compile(r"<\w+>|[A-Za-z0-9]+|'s|[^\sA-Za-z0-9]")
 # GPT-2's pattern (Radford et al. 2019, encoder.py) for ASCII text
@@ -34,6 +36,7 @@ class Encoding:
         seen = dict.fromkeys(special) | dict.fromkeys(token for text in texts for token in rule.split(text))
         self.tokens = tuple(seen)
         self._ids = {token: i for i, token in enumerate(self.tokens)}
+        self._begins = np.array([token in special or rule.begins(token) for token in self.tokens], np.bool_)
 
     def encode(self, text: str) -> list[int]:
         """Token ids. Raises `ValueError` for a token that is not in the vocabulary."""
@@ -49,6 +52,10 @@ class Encoding:
         """The text; a blank before its first word is left out."""
         return self._rule.join([self.tokens[i] for i in ids]).strip()
 
+    def words(self, ids: Ints) -> Bools:
+        """Which tokens of ids, of any shape, begin a word."""
+        return self._begins[ids]
+
 
 class Words:
     """A token is a word, a number, a mark of punctuation, or 's."""
@@ -58,6 +65,9 @@ class Words:
 
     def join(self, tokens: list[str]) -> str:
         return "".join(t if t in {".", ",", "?", ":", "'s"} else f" {t}" for t in tokens)
+
+    def begins(self, token: str) -> bool:
+        return True
 
 
 class BytePairs:
@@ -77,6 +87,10 @@ class BytePairs:
 
     def join(self, tokens: list[str]) -> str:
         return "".join(f" {t} " if t.startswith("<") else t.replace("Ġ", " ") for t in tokens)
+
+    def begins(self, token: str) -> bool:
+        """Whether a token begins a word: it has the blank before it, or is punctuation."""
+        return token[0] == "Ġ" or not token[0].isalnum()
 
     def _merge(self, piece: str) -> list[str]:
         if piece not in self._known:
