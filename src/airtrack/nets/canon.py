@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -102,15 +104,17 @@ class Canon(nn.Module):
 
         documents  [B, T] integers; where two neighbours differ a document begins, and no tap reaches across
         """
-        weight = self.weight.to(x.dtype)  # under autocast x comes in half precision
-        plain = self.bias is None and not self.activation
+        weight, plain = self.weight, self.bias is None and not self.activation
         if self.residual and plain:  # the residual is part of tap 0
-            weight = weight + torch.eye(len(weight), 1, dtype=x.dtype, device=x.device)
-        whole = None if documents is None else within(documents, x.dtype, len(weight))
-        if torch.compiler.is_compiling():
-            y = shifted_sum(x, weight, whole)  # fused by the compiler, which sees no custom function
+            weight = weight + torch.eye(len(weight), 1, dtype=weight.dtype, device=weight.device)
+        kernel = gpu_kernel() if x.is_cuda and not torch.compiler.is_compiling() else None
+        if kernel is not None and x.dtype in kernel.DTYPES:
+            y = kernel.Taps.apply(x, weight, documents)
         else:
-            y = _Taps.apply(x, weight, whole)
+            weight = weight.to(x.dtype)  # under autocast x comes in half precision
+            whole = None if documents is None else within(documents, x.dtype, len(weight))
+            # the compiler sees no custom function, and fuses the sum
+            y = (shifted_sum if torch.compiler.is_compiling() else _Taps.apply)(x, weight, whole)
         if plain:
             return y
         y = y if self.bias is None else y + self.bias.to(x.dtype)
@@ -144,6 +148,15 @@ class Canon(nn.Module):
 
     def extra_repr(self) -> str:
         return str(self.weight.shape[1])
+
+
+@cache
+def gpu_kernel() -> Any:
+    """The module of the Triton kernels, None where Triton is not installed."""
+    try:
+        return import_module("airtrack.nets.canon_triton")
+    except ImportError:
+        return None
 
 
 def within(documents: Tensor, dtype: torch.dtype, kernel: int = 4) -> Tensor:
@@ -190,22 +203,31 @@ class _Taps(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         (g,), (x, weight, whole) = grads, ctx.saved_tensors
-        plain = torch.is_grad_enabled()  # create_graph: nothing may change in place, and all needs a derivative
+        if torch.is_grad_enabled():  # create_graph: nothing may change in place, and all needs a derivative
+            return *gradients(g, x, weight, whole), None
         gx = g * weight[0] if ctx.needs_input_grad[0] else None
-        fused = ctx.needs_input_grad[1] and not plain and x.is_cpu and x.dtype in (torch.float32, torch.float64)
+        fused = ctx.needs_input_grad[1] and x.is_cpu and x.dtype in (torch.float32, torch.float64)
         gw = correlation(g, x, whole, len(weight)) if fused else None
         taps = [(g * x).sum((0, 1))] if ctx.needs_input_grad[1] and not fused else []
         for j in range(1, min(len(weight), x.shape[1])):
             back = g[:, j:] if whole is None else g[:, j:] * whole[j - 1, :, j:]
             if taps:
                 taps.append((back * x[:, :-j]).sum((0, 1)))
-            if gx is not None and plain:
-                gx = gx + pad(back * weight[j], (0, 0, 0, j))
-            elif gx is not None:
+            if gx is not None:
                 gx[:, :-j].addcmul_(back, weight[j])
         if taps:
             gw = torch.stack(taps + [torch.zeros_like(taps[0])] * (len(weight) - len(taps)))
         return gx, gw, None
+
+
+def gradients(g: Tensor, x: Tensor, weight: Tensor, whole: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Of `shifted_sum`, for x and weight, from y's g [B, T, D]; in plain differentiable operations, as it is itself."""
+    gx, taps = g * weight[0], [(g * x).sum((0, 1))]
+    for j in range(1, len(weight)):
+        back = g[:, j:] if whole is None else g[:, j:] * whole[j - 1, :, j:]
+        gx = gx + pad(back * weight[j], (0, 0, 0, min(j, g.shape[1])))
+        taps.append((back * x[:, : back.shape[1]]).sum((0, 1)))
+    return gx, torch.stack(taps)
 
 
 def correlation(g: Tensor, x: Tensor, whole: Tensor | None, kernel: int) -> Tensor:
