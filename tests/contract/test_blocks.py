@@ -99,7 +99,7 @@ def test_reads_nothing_ahead_and_no_other_row(part):
     before = module(x)
     for t in (0, 1, 2, 15, 16, 40, 63, 64, 69):
         moved = x.clone()
-        moved[0, t] += draw(WIDTH, seed=t)
+        moved[0, t] += draw(WIDTH, seed=t + 1)
         change = (module(moved) - before).abs().amax(-1)
         assert change[0, :t].sum() + change[1].sum() <= 1e-12
         assert change[0, t] > 1e-6

@@ -1,4 +1,4 @@
-"""What every net owes the training loop, and every mixer the decoder. A new file in nets/ is tested by being there."""
+"""What every net owes the training loop. A new file in nets/ is tested by being there."""
 
 import random
 
@@ -8,7 +8,6 @@ import torch
 
 from airtrack.core.part import build, known, lookup, to_spec
 from airtrack.core.streams import Streams
-from airtrack.nets.decoder import Decoder
 from airtrack.nets.model import TorchLanguageModel
 from airtrack.nets.protocols import takes
 
@@ -19,15 +18,13 @@ def predicts_next(name):
     return getattr(cls, "objective", "next") == "next" and getattr(cls, "inputs", "tokens") == "tokens"
 
 
-NETS, MIXERS = list(filter(predicts_next, known("net"))), list(known("mixer"))
-FAMILY = dict.fromkeys(NETS, "net") | dict.fromkeys(MIXERS, "mixer")
-PARTS = {name: lookup(family, name) for name, family in FAMILY.items()}
+NETS = list(filter(predicts_next, known("net")))
 
 IDS = torch.from_numpy(np.random.default_rng(0).integers(1, 9, (3, 12)))
 
 
 def example(name):
-    cls = PARTS[name]
+    cls = lookup("net", name)
     assert hasattr(cls, "example"), f"give {cls.__name__} a class variable `example`: the fields of a small one"
     return cls(**cls.example)
 
@@ -36,26 +33,18 @@ def made(name, seed=0):
     return example(name).build(9, Streams(seed) / "init", length=12, start=0)
 
 
-def alone(mixer):
-    """A mixer's module, its numbers drawn from a fixed seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return mixer.build(16, 2)
-
-
 def global_states():
     state = np.random.get_state()  # noqa: NPY002
     return torch.get_rng_state().tolist(), random.getstate(), state[1].tolist(), state[2:]
 
 
 def test_every_part_says_how_it_is_built():
-    assert all(takes(PARTS[name].build, "vocab") for name in NETS)
-    assert all(takes(PARTS[name].build, "width") and takes(PARTS[name].build, "heads") for name in MIXERS)
+    assert all(takes(lookup("net", name).build, "vocab") for name in NETS)
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", NETS)
 def test_specification_makes_an_equal_part(name):
-    assert build(FAMILY[name], to_spec(example(name))) == example(name)
+    assert build("net", to_spec(example(name))) == example(name)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -126,44 +115,3 @@ def test_net_is_saved_and_loaded(name, tmp_path):
     model.save(tmp_path)
     again = TorchLanguageModel.load(tmp_path)
     assert np.array_equal(again.log_probs(IDS.numpy()), model.log_probs(IDS.numpy()))
-
-
-@pytest.mark.parametrize("name", MIXERS)
-def test_mixer_keeps_the_shape_and_reads_nothing_ahead(name):
-    module = alone(example(name))
-    x = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(0))
-    before = module(x)
-    assert before.shape == x.shape
-    for t in range(9):
-        moved = x.clone()
-        moved[:, t] += 1
-        assert torch.allclose(module(moved)[:, :t], before[:, :t], atol=1e-6)
-
-
-@pytest.mark.parametrize("name", [name for name in MIXERS if takes(alone(example(name)).forward, "documents")])
-def test_mixer_that_takes_documents_keeps_them_apart(name):
-    module = alone(example(name))
-    x = torch.randn(1, 9, 16, generator=torch.Generator().manual_seed(0))
-    whole = module(x, documents=torch.tensor([[0, 0, 0, 0, 1, 2, 2, 2, 2]]))
-    for a, b in [(0, 4), (4, 5), (5, 9)]:
-        assert torch.allclose(whole[:, a:b], module(x[:, a:b]), atol=1e-5)
-
-
-@pytest.mark.parametrize("name", [name for name in MIXERS if hasattr(alone(example(name)), "step")])
-def test_mixer_that_steps_gives_the_same(name):
-    module = alone(example(name))
-    x = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(0))
-    cache = {}
-    parts = [module.step(piece, cache) for piece in x.split([4, 1, 1, 3], 1)]
-    assert torch.allclose(torch.cat(parts, 1), module(x), atol=1e-5)
-
-
-@pytest.mark.parametrize("name", MIXERS)
-def test_mixer_serves_the_decoder(name):
-    mixer = example(name)
-    spec = Decoder(layers=2, width=16, heads=2, positions="none", mixer=mixer, canon="AC")
-    model = spec.build(9, Streams(0), length=12)
-    model(IDS).sum().backward()
-    assert all(p.grad is not None for p in model.parameters())
-    assert model.generate(IDS[:, :4], 3).shape == (3, 7)
-    assert spec.count(9) == sum(p.numel() for p in model.parameters())
