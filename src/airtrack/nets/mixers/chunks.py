@@ -1,0 +1,280 @@
+"""What the linear mixers share: sequences cut into chunks, states carried from chunk to chunk, gates and low ranks.
+
+A state S [.., K, V] is kept from one position to the next but for a decay. Within a chunk everything is a few matrix
+products; between chunks only S goes on. Exponents are in base 2, whose exp is three times as fast on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad, silu, softplus
+
+from airtrack.nets.canon import CanonLayer
+from airtrack.nets.protocols import Horizontal
+from airtrack.nets.start import SPREAD
+
+CANON_B = CanonLayer(residual=False, activation=True, start="normal")  # fla's short convolution
+LOG2E = 1 / math.log(2)
+REACH = 4  # the most steps of decay that `gla` has to undo; see there
+
+
+def floor(dtype: torch.dtype) -> float:
+    """The least log₂ of what a step keeps of the state: what would be less counts as this, 3e−10 in single precision
+    (2e−77 in double), which beside the new input of the same step is below rounding. It bounds all exponents."""
+    return math.log2(torch.finfo(dtype).tiny) / REACH
+
+
+def precise(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Half precision → single: decays and states need it."""
+    return tuple(t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors)
+
+
+def fill(x: Tensor, chunk: int) -> Tensor:
+    """[B, T, ..] → [B, N · chunk, ..], zeros at the end."""
+    lacking = -x.shape[1] % chunk
+    return pad(x, (0, 0) * (x.ndim - 2) + (0, lacking)) if lacking else x
+
+
+def cut(x: Tensor, chunk: int) -> Tensor:
+    """[B, T, H, ..] → [N, B, H, chunk, ..], contiguous, T a multiple of the chunk."""
+    return x.unflatten(1, (-1, chunk)).permute(1, 0, 3, 2, *range(4, x.ndim + 1)).contiguous()
+
+
+def join(x: Tensor, length: int) -> Tensor:
+    """[N, B, H, chunk, D] → [B, length, H, D]: what `cut` did, undone."""
+    return x.permute(1, 0, 3, 2, 4).flatten(1, 2)[:, :length]
+
+
+class Apart:
+    """Which pairs of positions of packed documents may meet, for documents [B, T] or, with that of the state that
+    comes before them, [B, T + 1]. All are booleans over [N, B, 1, ..].
+
+    same   [.., chunk, chunk]  i and j of a chunk are in one document
+    enter  [.., chunk, 1]      i is in the document of the state that the chunk begins with
+    leave  [.., chunk, 1]      j is in the document in which the chunk ends
+    """
+
+    def __init__(self, documents: Tensor, length: int, chunk: int) -> None:
+        before = documents[:, :1]
+        documents = documents[:, documents.shape[1] - length :]
+        lacking = -length % chunk
+        own = torch.cat((documents, documents[:, -1:].expand(-1, lacking)), 1)
+        own = own.unflatten(1, (-1, chunk)).transpose(0, 1)[:, :, None]  # [N, B, 1, chunk]
+        ends = torch.cat((before[None, :, None], own[..., -1:]))  # of the state before each chunk, and after the last
+        self.same = own.unsqueeze(-1) == own.unsqueeze(-2)
+        self.enter = (own == ends[:-1]).unsqueeze(-1)
+        self.leave = (own == ends[1:]).unsqueeze(-1)
+
+
+def weights(b: Tensor, apart: Apart | None) -> Tensor:
+    """2^(b_i − b_j) for i ≥ j in one document, else 0; b [N, B, H, chunk] → [N, B, H, chunk, chunk].
+
+    What is forbidden is −∞ before it becomes an exponent: afterwards it might be ∞ · 0.
+    """
+    C = b.shape[-1]
+    bar = torch.full((C, C), -torch.inf, dtype=b.dtype, device=b.device).triu(1)
+    if apart is not None:
+        bar = bar.masked_fill(~apart.same, -torch.inf)
+    return torch.exp2(b.unsqueeze(-1) - b.unsqueeze(-2) + bar)
+
+
+class Scan(torch.autograd.Function):
+    """S_{n+1} = keep_n · S_n + add_n, entry by entry, from S_0 = first: all of S_0 … S_N, [N + 1, ..]."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(keep: Tensor, add: Tensor, first: Tensor) -> Tensor:
+        states = [first]
+        for k, a in zip(keep.unbind(), add.unbind()):
+            states.append(torch.addcmul(a, k, states[-1]))
+        return torch.stack(states)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (g,), (keep, states) = grads, ctx.saved_tensors
+        back = Scan.apply(keep.flip(0), g[:-1].flip(0), g[-1]).flip(0)  # the same recurrence, from the end
+        return (back[1:] * states[:-1]).sum_to_size(keep.shape), back[1:], back[0]
+
+
+class MatrixScan(torch.autograd.Function):
+    """S_{n+1} = keep_n S_n + add_n with matrices keep [N, M, K, K], add [N, M, K, V]: S_0 … S_N, [N + 1, M, K, V]."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(keep: Tensor, add: Tensor, first: Tensor) -> Tensor:
+        states = [first]
+        for k, a in zip(keep.unbind(), add.unbind()):
+            states.append(torch.baddbmm(a, k, states[-1]))
+        return torch.stack(states)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (g,), (keep, states) = grads, ctx.saved_tensors
+        back = MatrixScan.apply(keep.mT.flip(0), g[:-1].flip(0), g[-1]).flip(0)
+        return back[1:] @ states[:-1].mT, back[1:], back[0]
+
+
+class LowRank(nn.Module):
+    """up(down(x)), of rank `rank`, the second map with a bias."""
+
+    def __init__(self, width: int, rank: int, out: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(width, rank, bias=False), nn.Linear(rank, out)
+        self.init_()
+
+    @torch.no_grad()
+    def init_(self, generator: torch.Generator | None = None) -> None:
+        """N(0, √.02 / rank^¼) each, so that the product of both has the .02 of every other map, as in PhysicsLM4."""
+        for weight in (self.down.weight, self.up.weight):
+            draw = torch.empty(weight.shape, device="cpu")
+            weight.copy_(draw.normal_(0, SPREAD**0.5 / len(self.down.weight) ** 0.25, generator=generator))
+        self.up.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up(self.down(x))
+
+
+class Rate(nn.Module):
+    """A decay per head: step = softplus(x + dt_bias), log-decay = −exp(A_log) · step.
+
+    At the start exp(A_log) is U(low, 16), and softplus(dt_bias) is log-uniform on [.001, .1], as in Mamba2's code.
+    Both are vectors, which no optimiser of the bench decays.
+    """
+
+    def __init__(self, heads: int, low: float) -> None:
+        super().__init__()
+        self.low = low
+        self.A_log, self.dt_bias = nn.Parameter(torch.empty(heads)), nn.Parameter(torch.empty(heads))
+        self.init_()
+
+    @torch.no_grad()
+    def init_(self, generator: torch.Generator | None = None) -> None:
+        draw = torch.empty(2, len(self.A_log), device="cpu").uniform_(generator=generator)
+        self.A_log.copy_((self.low + (16 - self.low) * draw[0]).clamp(min=1e-4).log())  # log 0 would stay −∞
+        step = torch.exp(math.log(0.001) + draw[1] * math.log(100))
+        self.dt_bias.copy_(step + torch.log(-torch.expm1(-step)))  # the inverse of softplus
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [.., heads] → step and log-decay, in single precision at least."""
+        bias, x = precise(self.dt_bias, x)
+        step = softplus(x + bias)
+        return step, -self.A_log.to(step.dtype).exp() * step
+
+
+def along(
+    layer: nn.Module | None, x: Tensor, cache: dict[str, Any] | None, name: str, documents: Tensor | None
+) -> Tensor:
+    """x through a Canon layer, if there is one; what it has to remember is in cache[name]. cache None: all is in x."""
+    if layer is None:
+        return x
+    if cache is None:
+        return layer(x, documents)
+    x, cache[name] = layer.step(x, cache.get(name), documents)  # type: ignore[operator]
+    return x
+
+
+def shares(width: int, heads: int, **expansions: float) -> list[int]:
+    """Dimensions of a head, one for each expansion of the width; raises ValueError where they are no whole number.
+
+    >>> shares(32, 2, expand_k=0.5, expand_v=1.0)
+    [8, 16]
+    >>> shares(32, 3, expand_v=1.0)
+    Traceback (most recent call last):
+    ValueError: expand_v 1 of width 32 is 32, which 3 heads cannot share: choose another width, expand_v or heads
+    """
+    sizes = []
+    for name, expansion in expansions.items():
+        size = round(expansion * width / heads, 6)  # a third of 48 is 16, and a little in floating point
+        if size % 1 or not size:
+            fact = f"{name} {expansion:g} of width {width} is {expansion * width:g}, which {heads} heads cannot share"
+            raise ValueError(f"{fact}: choose another width, {name} or heads")
+        sizes.append(int(size))
+    return sizes
+
+
+class Inputs(nn.Module):
+    """x → q, k [B, T, heads, K] and v [B, T, heads, V]: the projection, Canon-B if asked for, then the model's own
+    short convolution or, without one, SiLU."""
+
+    def __init__(self, width: int, heads: int, sizes: list[int], conv: Any, canon: Horizontal | None) -> None:
+        super().__init__()
+        self.heads, (K, V) = heads, sizes
+        self.sizes = [heads * K, heads * K, heads * V]
+        self.qkv = nn.Linear(width, sum(self.sizes), bias=False)
+        self.canon = canon(sum(self.sizes)) if canon else None
+        self.conv: nn.Module | None = conv.build(sum(self.sizes)) if conv else None
+
+    def forward(self, x: Tensor, cache: dict[str, Any] | None, documents: Tensor | None) -> list[Tensor]:
+        qkv = along(self.canon, self.qkv(x), cache, "canon", documents)
+        qkv = silu(qkv) if self.conv is None else along(self.conv, qkv, cache, "conv", documents)
+        return [part.unflatten(-1, (self.heads, -1)) for part in qkv.split(self.sizes, -1)]
+
+    def flops(self, length: int) -> int:
+        return 2 * length * self.qkv.weight.numel() + sum(layer.flops(length) for layer in self._layers())
+
+    def state_size(self, length: int) -> int:
+        return sum(layer.state_size(length) for layer in self._layers())
+
+    def _layers(self) -> list[Any]:
+        return [layer for layer in (self.canon, self.conv) if layer is not None]
+
+
+class Output(nn.Module):
+    """o [B, T, heads, V] → W (RMSNorm of each head · SiLU(gate(x))), the gate's map of full rank or of `rank`."""
+
+    def __init__(self, width: int, heads: int, size: int, rank: int | None, eps: float) -> None:
+        super().__init__()
+        inner = heads * size
+        self.gate = nn.Linear(width, inner, bias=False) if rank is None else LowRank(width, rank, inner)
+        self.norm, self.out = nn.RMSNorm(size, eps), nn.Linear(inner, width, bias=False)
+
+    def forward(self, o: Tensor, x: Tensor) -> Tensor:
+        return self.out(self.norm(o).flatten(2) * silu(self.gate(x)))
+
+    def flops(self, length: int) -> int:
+        return 2 * length * sum(p.numel() for p in self.parameters() if p.ndim == 2)
+
+
+def kernel(module: str, name: str, x: Tensor) -> Callable[..., Any] | None:
+    """fla's kernel for x; None where x is in no half precision on a GPU, or fla is not installed."""
+    if not x.is_cuda or x.dtype not in (torch.float16, torch.bfloat16):
+        return None  # some kernels refuse single precision
+    try:
+        return getattr(import_module(f"fla.ops.{module}"), name)
+    except ImportError:
+        return None
+
+
+def launch(
+    call: Callable[..., Any], state: Tensor | None, documents: Tensor | None, **tensors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """fla's kernel on tensors [B, T, ..]; packed documents become sequences of a single row, as it wants them."""
+    B, T = next(iter(tensors.values())).shape[:2]
+    if documents is None:
+        return call(**tensors, initial_state=state, output_final_state=True)
+    begins = documents[:, -T:].diff(dim=1, prepend=documents[:, :1] - 1) != 0  # every row begins one
+    first, count = begins.flatten().nonzero().flatten(), begins.sum(1).cumsum(0)
+    if state is not None:
+        same = documents[:, 0] == documents[:, 1]
+        before, state = state, state.new_zeros(len(first), *state.shape[1:])
+        state[count - begins.sum(1)] = before * same.view(-1, 1, 1, 1)
+    flat = {name: x.flatten(0, 1).unsqueeze(0) for name, x in tensors.items()}
+    ends = pad(first, (0, 1), value=B * T)
+    o, states = call(**flat, initial_state=state, output_final_state=True, cu_seqlens=ends)
+    return o.unflatten(1, (B, T)).squeeze(0), states[count - 1]
