@@ -41,6 +41,9 @@ class Encoder:
     (Devlin et al., BERT, 2019). It has no segment embeddings, no pooler and no second task. There are no Canon layers:
     they only look back.
 
+    A judge who asks what follows a position gets what a mask behind it hides. Training shows whole rows, so that it is
+    at its best at their ends, and worse the more of a row is missing.
+
     >>> Encoder(layers=1, width=32, heads=2).count(vocab=37, length=16)
     15653
     """
