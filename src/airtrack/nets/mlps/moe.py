@@ -24,7 +24,7 @@ class Moe:
 
     experts   how many
     top       how many of them a token goes to, those of greatest softmax(W x). With one, its output is scaled by that
-              probability; with several, theirs are by these probabilities, divided by their sum over those that had room
+              probability; with several, by its share of the probabilities of those that had room
     capacity  an expert takes at most ⌈capacity · top · tokens / experts⌉ of a batch's tokens in training; null: any
               number. 2 is that of the mixtures in Physics of Language Models 4.1, DeepSpeed's default is 1
     least     but always so many

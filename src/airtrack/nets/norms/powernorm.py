@@ -19,9 +19,11 @@ class PowerNorm:
 
     decay           of ψ²: ψ² ← decay · ψ² + (1 − decay) · mean of x² over the batch
     backward_decay  of the gradient's correction; 1: none
-    warmup          batches whose own mean square divides, while ψ² is the plain average of theirs; with 0, ψ² starts
-                    from 1 and the first batches are divided by that. The paper's thousands would be all of a short
-                    run, in which the method proper would then never be at work
+    warmup          batches whose own mean square divides, while ψ² begins as the plain average of theirs, until that
+                    gives a new batch less weight than 1 − decay; with 0, ψ² starts from 1 and divides at once. The
+                    paper's thousands would be all of a short run. But activations grow fast at first, more so from
+                    layer to layer, and a ψ² that lags behind ends the learning: at a learning rate of 10⁻² a decoder of
+                    two layers is set back by 10 or 30 batches and not by 100, with `groups` 1 not by 30 either
     groups          first divide every token by the root mean square of each of so many groups of its channels, as the
                     released code does with one group; null: do not
     divide          what the backward pass divides by: "running", what the forward pass divided by, as in the paper;
@@ -106,8 +108,8 @@ class RunningPower(nn.Module):
         old, power = self.moment.sqrt(), power.to(self.moment)
         distance = (power.sqrt() - old).norm() / old.norm()
         self._distance = torch.where(self.batches > 0, distance, math.nan)
-        rate = torch.where(self.batches < self.warmup, 1 / (self.batches + 1), 1 - self.decay)
-        self.moment.lerp_(power, rate.to(power))
+        rate = torch.where(self.batches < self.warmup, 1 / (self.batches + 1).to(power), 0).clamp_min(1 - self.decay)
+        self.moment.lerp_(power, rate)
         self.nu.add_(product.to(self.nu))
         self.batches.add_(1)
         self.seen += 1
