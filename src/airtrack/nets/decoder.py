@@ -144,12 +144,13 @@ class Transformer(nn.Module):
         self.norm = spec.norm.build(spec.width)
         self.head = None if spec.tied else nn.Linear(spec.width, vocab, bias=False)
 
-    def forward(self, ids: Tensor, at: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def forward(self, ids: Tensor, at: tuple[Tensor, Tensor] | None = None, pads: Tensor | None = None) -> Tensor:
         """Logits of the next token, [B, T, vocab], from ids [B, T].
 
-        at  (rows [m], columns [m]): only these positions go through the head; the result is [m, vocab]
+        at    (rows [m], columns [m]): only these positions go through the head; the result is [m, vocab]
+        pads  [B], how many of a row's first columns only fill it up: what follows does not see them
         """
-        documents = self._documents(ids)
+        documents = self._documents(ids, pads)
         x = self._embed(ids, documents)
         for block in self.blocks:
             again = self.recompute and torch.is_grad_enabled()
@@ -168,27 +169,34 @@ class Transformer(nn.Module):
         """
         return generate(self, ids, steps, temperature=temperature, generator=generator, **more)
 
-    def advance(self, ids: Tensor, cache: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
-        """Logits [B, vocab] after the next columns ids [B, t], and the cache for the columns that follow them.
+    def advance(
+        self, ids: Tensor, cache: dict[str, Any] | None = None, pads: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Logits [B, vocab] after the next columns ids [B, t], and the cache for the columns that follow them. `pads`
+        as in `forward`, with the first columns.
 
         Every column is read once, unless a mixer has no step form, or one that cannot keep apart documents where a
         row begins another: then all that was read before is read again.
         """
         if cache is None:
-            cache = {"ids": ids[:, :0], "blocks": [{} for _ in self.blocks]}
+            cache = {"ids": ids[:, :0], "blocks": [{} for _ in self.blocks], "pads": pads}
         done, cache["ids"] = cache["ids"].shape[1], torch.cat((cache["ids"], ids), 1)
-        documents = self._documents(cache["ids"])
+        documents = self._documents(cache["ids"], cache["pads"])
         if all(block.steps(documents) for block in self.blocks):  # type: ignore[operator]
             x = self._embed(cache["ids"], documents, done)
             for block, own in zip(self.blocks, cache["blocks"]):
                 x = block.step(x, own, documents)  # type: ignore[operator]
             return self._read(x[:, -1]), cache
         rows = torch.arange(len(ids), device=ids.device)
-        return self(cache["ids"], (rows, torch.full_like(rows, done + ids.shape[1] - 1))), cache
+        return self(cache["ids"], (rows, torch.full_like(rows, done + ids.shape[1] - 1)), cache["pads"]), cache
 
-    def _documents(self, ids: Tensor) -> Tensor | None:
+    def _documents(self, ids: Tensor, pads: Tensor | None) -> Tensor | None:
         """[B, T], the number of the document that each position is in; None if every row is a single one."""
-        return numbered(ids, self.start)
+        documents = numbered(ids, self.start)
+        if pads is None or not bool(pads.any()):
+            return documents
+        real = torch.arange(ids.shape[1], device=ids.device) >= pads[:, None]
+        return torch.where(real, 0 if documents is None else documents, -1)
 
     def _embed(self, ids: Tensor, documents: Tensor | None, first: int = 0) -> Tensor:
         """[B, T − first, width] of ids [B, T] from column `first` on."""

@@ -84,8 +84,7 @@ def test_logits_are_those_of_transformers(name, tmp_path):
     save_huggingface(loaded, tmp_path / "ours")
     back = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
     assert type(back) is type(theirs)
-    with torch.no_grad():
-        assert torch.equal(back(IDS).logits, expected)
+    assert distance(back(IDS).logits, expected)[0] < 1e-6
     written, original = (load_file(tmp_path / who / "model.safetensors") for who in ("ours", "theirs"))
     assert set(written) == set(original)
     assert all(torch.equal(written[k], v) for k, v in original.items())
