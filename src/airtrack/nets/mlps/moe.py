@@ -83,7 +83,7 @@ class Moe:
         """
         number, count = layer
         if self.every > count:
-            raise SpecError(f"every {self.every}th of {count} blocks is a mixture, so none is; lower every")
+            raise SpecError(f"with every {self.every}, none of {count} blocks is a mixture; lower every")
         if (number + 1) % self.every:
             return self._expert(width, layer)
         last = number // self.every >= count // self.every - 2
@@ -136,9 +136,9 @@ class Mixture(nn.Module):
         if self._last is None:
             return {}
         probs, load, taken = self._last
-        entropy = torch.special.entr(probs).sum(-1).mean().item()
-        dropped = 1 - int(taken.sum()) / int(load.sum())
-        return {"dropped": dropped, "entropy": entropy, "load": (load / load.sum()).tolist()}
+        entropy, choices = torch.special.entr(probs).sum(-1).mean().item(), int(load.sum())
+        dropped = 1 - int(taken.sum()) / choices
+        return {"dropped": dropped, "entropy": entropy, "load": [n / choices for n in load.tolist()]}
 
     def flops(self, length: int) -> int:
         """Of the gate, of the experts that tokens go to, and of the shared MLP, over one row of so many tokens."""
@@ -155,8 +155,8 @@ class Mixture(nn.Module):
         taken = load.clamp_max(self.capacity(len(x) * x.shape[1])) if training else load
         if training:
             self._last = probs.detach(), load, taken
-            even = probs.flatten(0, -2).mean(0) @ (load / load.sum()).to(probs) * len(self.experts)
-            self.penalty = self.balance * even
+            share = load.to(probs) / chosen.numel()
+            self.penalty = self.balance * len(self.experts) * (probs.mean((0, 1)) * share).sum()
         y = self._experts(x, probs.gather(-1, chosen), chosen, load, taken, training)
         if self.mlp is None or self.mix is None:
             return y
