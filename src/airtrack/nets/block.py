@@ -66,6 +66,8 @@ class Blocks:
         if hasattr(self.positions, "refuse"):
             groups = getattr(self.mixer, "groups", None) or self.heads
             self.positions.refuse(self.heads, groups, self.width // self.heads)
+        if hasattr(self.norm, "refuse"):
+            self.norm.refuse(self.width)
         for family, part, here in (("mixer", self.mixer, "AB"), ("mlp", self.mlp, "CD")):
             offered = getattr(part, "places", here if takes(part.build, "canon") else here[0])
             for letter in self.canon:

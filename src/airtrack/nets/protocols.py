@@ -54,7 +54,11 @@ class Mlp(Protocol):
 
 
 class Norm(Protocol):
-    """A part of the family `norm`: a module [B, T, width] → [B, T, width]."""
+    """A part of the family `norm`: a module [B, T, width] → [B, T, width].
+
+    `refuse(width)`, if it has one, raises ValueError for widths that it does not fit. A class variable
+    `batch_statistics` that is true says that in training what a token gives depends on others.
+    """
 
     def build(self, width: int) -> nn.Module: ...
 

@@ -347,6 +347,7 @@ def test_half_precision_keeps_its_statistics_in_single(norm):
         (lambda: PowerNorm(divide="psi"), "'psi' is none of running, batch"),
         (lambda: PowerNorm(eps=0.0), "eps: input should be greater than 0"),
         (lambda: PowerNorm(groups=3).build(8), "width 8 is no multiple of 3 groups"),
+        (lambda: Decoder(layers=1, width=8, heads=2, norm=PowerNorm(groups=3)), "width 8 is no multiple of 3 groups"),
         (lambda: BatchNorm(momentum=0.0), "momentum: input should be greater than 0"),
         (lambda: BatchNorm().build(8)(torch.zeros(1, 1, 8)), "more than 1 value per channel"),
     ],

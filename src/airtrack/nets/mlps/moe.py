@@ -184,7 +184,8 @@ class Mixture(nn.Module):
         claims = torch.arange(chosen.numel(), device=x.device).view(B, T, top)  # numbers in chosen.flatten()
         claims = claims.permute(1, 2, 0).flatten()  # by position, then choice, then row
         if training and self.priority == "random":
-            claims = claims[torch.randperm(len(claims), generator=torch.default_generator).to(x.device)]
+            mixed = torch.randperm(len(claims), generator=torch.default_generator)
+            claims = claims[mixed.to(x.device)]
         expert, order = chosen.flatten()[claims].sort(stable=True)
         place = torch.arange(len(order), device=x.device) - (load.cumsum(0) - load)[expert]  # in the expert's queue
         claims = claims[order[place < taken[expert]]]
