@@ -261,10 +261,11 @@ def test_a_cache_holds_what_was_last(window):
 
 
 def test_shearing_is_a_gather():
-    for rows, columns in itertools.product([1, 2, 5], [1, 2, 6]):
-        x = draw(2, rows, rows + columns - 1)
-        got = sheared(x, columns)
-        assert got.shape == (2, rows, columns)
-        for i, j in itertools.product(range(rows), range(columns)):
-            assert torch.equal(got[:, i, j], x[:, i, rows - 1 - i + j])
+    for rows, n, skipped in itertools.product([1, 2, 5], [1, 2, 6], [0, 1, 4]):
+        x = draw(2, rows, n + 1)
+        if skipped + rows * n <= rows * (n + 1):
+            got = sheared(x, skipped, n)
+            for i, j in itertools.product(range(rows), range(n)):
+                if 0 <= skipped - i + j <= n:
+                    assert torch.equal(got[:, i, j], x[:, i, skipped - i + j])
     assert torch.equal(distances(2, 3), torch.tensor([[1, 0, -1], [2, 1, 0]]))

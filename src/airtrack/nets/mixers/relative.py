@@ -74,12 +74,9 @@ class DisentangledAttention(nn.Module):
         return self._attend(q, k, v, documents)
 
     def flops(self, length: int) -> int:
-        """Of matrix products and Canon, over one row of so many tokens; those of attention in full, T², causal or not,
-        and those with distances once for each that occurs."""
-        width, near = self.out.in_features, min(self.reach, length)
-        far = near if self.causal else max(2 * near - 1, 0)
-        own = 2 * length * 4 * width**2 + 2 * far * 2 * width**2
-        own += (2 * length + 2 * far) * 2 * length * width
+        """Of matrix products and Canon, over one row of so many tokens; those of attention in full, T²."""
+        width, far = self.out.in_features, length + 1 if self.causal else 2 * length
+        own = 2 * (length + far) * width * 2 * length + 2 * far * 2 * width**2 + 2 * length * 4 * width**2
         return own if self.canon is None else own + self.canon.flops(length)  # type: ignore[operator]
 
     def state_size(self, length: int) -> int:
@@ -94,25 +91,18 @@ class DisentangledAttention(nn.Module):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, documents: Tensor | None) -> Tensor:
         """q [B, heads, rows, size] of the last positions, k and v [B, heads, columns, size] of all."""
         rows, columns, scale = q.shape[2], k.shape[2], (3 * self.size) ** -0.5
-        end = min(self.reach, columns) - 1  # the farthest distance that has an embedding and occurs
-        back, ahead = (0, end), ((-end, 0) if self.causal else (-end, end))
-        back = back if self.causal else ahead
-        q, far_k, far_q = q * scale, self._project(self.far_k, back), self._project(self.far_q, ahead) * scale
-        logits = q @ k.mT + _by_distance(q @ far_k.mT, columns - 1, columns, back)  # [B, heads, rows, columns]
-        logits = logits + _by_distance(k @ far_q.mT, rows - 1, rows, ahead).mT
+        count = columns if self.causal else max(rows + columns - 1, 0)  # of distances that matter
+        last = 0 if self.causal else rows - 1  # the greatest j − i that matters; of i − j it is columns − 1
+        q, far_k = q * scale, self._project(self.far_k, columns - 1, count)
+        far_q = self._project(self.far_q, last, count) * scale
+        logits = q @ k.mT + sheared(q @ far_k.mT, rows - 1, columns)  # [B, heads, rows, columns]
+        logits = logits + sheared(k @ far_q.mT, columns - (rows if self.causal else 1), rows).mT
         mask = seen(rows, columns, causal=self.causal, documents=documents, device=q.device)
         heads = logits.masked_fill(~mask, -torch.inf).softmax(-1).to(v.dtype) @ v
         return self.out(heads.transpose(1, 2).flatten(2))
 
-    def _project(self, far: nn.Module, ends: tuple[int, int]) -> Tensor:
-        """[heads, distances, size], of the distances from one end to the other."""
-        rows = self.distances.weight[self.reach - 1 + ends[0] : self.reach + ends[1]]
+    def _project(self, far: nn.Module, first: int, count: int) -> Tensor:
+        """[heads, count + 1, size], of the distances first, first − 1, … and one more, which `sheared` asks for."""
+        distance = first - torch.arange(count + 1, device=self.distances.weight.device)
+        rows = self.distances(distance.clamp(1 - self.reach, self.reach - 1) + self.reach - 1)
         return far(rows).unflatten(-1, (self.heads, self.size)).transpose(0, 1)
-
-
-def _by_distance(scores: Tensor, farthest: int, others: int, ends: tuple[int, int]) -> Tensor:
-    """scores [.., n, distances between `ends`] of n positions → [.., n, others], the score of the distance between one
-    and the other, or of the nearest to it that there is. `farthest` lies between the last one and the first other."""
-    count = max(scores.shape[-2] + others - 1, 0)
-    distance = farthest - torch.arange(count, device=scores.device)
-    return sheared(scores.index_select(-1, distance.clamp(*ends) - ends[0]), others)

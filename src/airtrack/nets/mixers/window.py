@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 
 def seen(
@@ -76,15 +75,15 @@ def distances(rows: int, columns: int, device: torch.device | None = None) -> Te
     return place[columns - rows :, None] - place
 
 
-def sheared(x: Tensor, columns: int) -> Tensor:
-    """Row i of x [.., rows, rows + columns − 1], from its element rows − 1 − i on, in place i: [.., rows, columns].
+def sheared(x: Tensor, skipped: int, columns: int) -> Tensor:
+    """x [.., rows, n + 1] → [.., rows, columns], columns ≤ n: row i from its element skipped − i on, and where that is
+    too far to the left or right, numbers of the rows beside it.
 
-    What lies on a diagonal of the result came from one column: that is how a score by distance becomes one by position,
-    without a gather, whose backward pass on a GPU adds in no fixed order.
+    Scores by distance become scores by position, one distance on each diagonal. There is no gather, whose backward pass
+    on a GPU adds in no fixed order: in memory, a row begins one element before the end of the one above.
 
-    >>> sheared(torch.arange(4).expand(2, 4), 3).tolist()
+    >>> sheared(torch.arange(5).expand(2, 5), 1, 3).tolist()
     [[1, 2, 3], [0, 1, 2]]
     """
-    rows = x.shape[-2]
-    flat = pad(x, (0, 1)).flatten(-2)[..., rows - 1 :]  # a row begins one element before the end of the one above
-    return flat[..., : rows * x.shape[-1]].unflatten(-1, (rows, x.shape[-1]))[..., :columns]
+    rows, n = x.shape[-2], x.shape[-1] - 1
+    return x.flatten(-2)[..., skipped : skipped + rows * n].unflatten(-1, (rows, n))[..., :columns]
