@@ -17,6 +17,10 @@ from torch import nn
 
 from airtrack.core.part import SpecError
 
+# Operations of a training from which on compiling pays; torch 2.13, one thread of a Xeon with AVX-512, a decoder with
+# RoPE, CPU seconds, eager and compiled steps in turn. Compiling takes 19–27 s, and steps are then 1.12 times as fast at
+# width 64 (2 layers, 32 rows of 64; 38 GFLOP/s before), 1.07 at 128 (4, 16 of 128; 53) and at 256 (67), 1.32 at 64 with
+# Canon ABCD (28). Time is won after 100 s with these, after 250–290 s without: 2e13 operations. Twice that is a gain.
 WORTH = 4e13
 
 
@@ -58,8 +62,10 @@ def compiled(module: nn.Module) -> Iterator[None]:
     """
     blocks = list(module.blocks)  # type: ignore[arg-type]
     torch.compiler.reset()
+    from torch._inductor import config  # seconds, that only a compiled training pays
+
     limits = torch._dynamo.config.patch(recompile_limit=8 + 2 * len(blocks))  # blocks may differ by their number
-    with limits, torch._inductor.config.patch(compile_threads=1):  # no processes of its own, which a kill would leave
+    with limits, config.patch(compile_threads=1):  # no processes of its own, which a kill would leave
         try:
             for block in blocks:
                 block.forward = _when_training(block.forward)

@@ -15,8 +15,10 @@ from airtrack.nets.start import scoped
 def demand(device: str) -> None:
     """Raises `SpecError` where there is no such device."""
     if device == "cuda" and not torch.cuda.is_available():
-        fact = "there is no GPU that this torch could use" + ("" if torch.backends.cuda.is_built() else " (a CPU build)")
-        raise SpecError(f"{fact}; set device: cpu, or run where one is", "device")
+        built = "" if torch.backends.cuda.is_built() else ", a build for the CPU,"
+        raise SpecError(
+            f"there is no GPU that this torch{built} could use; set device: cpu, or run where one is", "device"
+        )
 
 
 @contextmanager

@@ -43,17 +43,17 @@ class Gradient:
         count = sum(len(rows) for rows, _ in places)
         losses: list[Tensor] = []
         for ids, labels, at in zip(np.split(x, self._pieces), np.split(y, self._pieces), places):
-            loss = self._loss(self._there(ids), (self._there(at[0]), self._there(at[1])), self._there(labels[at]), count)
+            loss = self._loss(ids, at, labels[at], count)
             loss.backward()
             losses.append(loss.detach())
             taken(self._penalised)  # what a recomputed forward pass has left again
         return sum(loss.item() for loss in losses)  # last: asking a GPU is waiting for it
 
-    def _loss(self, ids: Tensor, at: tuple[Tensor, Tensor], labels: Tensor, count: int) -> Tensor:
+    def _loss(self, ids: Ints, at: tuple[Ints, ...], labels: Ints, count: int) -> Tensor:
         with self._precision():
-            logits = self._module(ids, at)  # [m, V], where there is a loss
+            logits = self._module(self._there(ids), tuple(map(self._there, at)))  # [m, V], where there is a loss
         logits = logits.float() if self._half else logits
-        loss = F.cross_entropy(logits, labels, reduction="sum")
+        loss = F.cross_entropy(logits, self._there(labels), reduction="sum")
         if self._z_loss:
             loss = loss + self._z_loss * logits.logsumexp(-1).square().sum()
         loss = loss / count

@@ -43,8 +43,8 @@ class Train:
     compile     auto: compile the net's blocks where a training is long enough to pay for it, and where that can be
                 done; the model's fact `compiled` says whether it was
 
-    Raises `Diverged` when the loss is not finite, and `SpecError` for what is not there or does not go together: a GPU, a
-    compiler, a net for the objective. On the CPU, with one thread and the same versions, the same seed gives the
+    Raises `Diverged` when the loss is not finite, and `SpecError` for what is not there or does not go together: a GPU,
+    a compiler, a net for the objective. On the CPU, with one thread and the same versions, the same seed gives the
     same bits, interrupted or not.
 
     >>> from airtrack.core.part import build
@@ -78,7 +78,8 @@ class Train:
 
     def check(self) -> None:
         if self.batch % self.accumulate:
-            raise ValueError(f"a batch of {self.batch} is not cut into {self.accumulate} equal pieces; change accumulate")
+            fact = f"a batch of {self.batch} is not cut into {self.accumulate} equal pieces"
+            raise ValueError(f"{fact}; change accumulate")
         if self.precision == "bfloat16" and self.device == "cpu":
             fact = "a CPU is slower in bfloat16 (0.46 of the speed, nanoGPT's four layers of 128, without AMX)"
             raise SpecError(f"{fact}; set float32, or device: cuda", "precision")
@@ -106,7 +107,7 @@ class Train:
         module = model.module.to(self.device)
         if self.recompute:
             _recompute(module)
-        fast = compiles(self.compile, self.net, module, (model.origin["vocab"], given.length, steps * self.batch))
+        fast = compiles(self.compile, self.net, module, (given.vocab, given.length, steps * self.batch))
         model.facts["compiled"] = float(fast)
         optimizer = self.optim.build(module)
         scheduler = self.schedule.build(optimizer, steps)
