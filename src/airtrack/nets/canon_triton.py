@@ -12,9 +12,9 @@ from torch import Tensor
 from airtrack.nets.canon import gradients, shifted_sum, within
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)  # sums are single precision: doubles go another way
-ROWS = 32  # tokens × channels of a tile: 32 numbers a thread of four warps
-WIDTH = 128
-TILES = 8  # that a program of the backward pass adds the gradient of its taps over, before it writes it down
+ROWS = 16  # tokens of a tile, and
+WIDTH = 128  # channels: with twice as many the backward pass of kernel 4 no longer fits into the registers of sm_90
+TILES = 16  # that a program of the backward pass adds the gradient of its taps over, before it writes it down
 
 
 @triton.jit
@@ -32,19 +32,23 @@ def _forward(
     WIDTH: tl.constexpr,
 ):
     """y of a tile of tokens and channels. The rows of a batch lie end to end: `place` is a token's within its row."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    row = first + tl.arange(0, ROWS)
     channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     real = channel < width
-    here = row[:, None] * width + channel[None, :]
+    here = tl.arange(0, ROWS)[:, None] * width + channel[None, :]  # from the first of the tile on: 32 bits suffice
+    x += first * width
+    y += first * width
     place = row % length
-    sees = row < rows  # whether a token sees the one that lies j before it
+    sees = row < rows  # whether a token sees the one that lies j before it, and so all between
+    if APART:
+        document = tl.load(documents + row, mask=sees, other=0)
     total = tl.zeros((ROWS, WIDTH), tl.float32)
     for j in tl.static_range(KERNEL):
         if j > 0:
             sees = sees & (place >= j)
             if APART:
-                document = tl.load(documents + row - j, mask=sees, other=0)
-                sees = sees & (document == tl.load(documents + row - j + 1, mask=sees, other=0))
+                sees = sees & (tl.load(documents + row - j, mask=sees, other=0) == document)
         tap = tl.load(weight + j * width + channel, mask=real, other=0).to(tl.float32)
         total += (
             tl.load(x + here - j * width, mask=sees[:, None] & real[None, :], other=0).to(tl.float32) * tap[None, :]
@@ -74,26 +78,30 @@ def _backward(
     that see x serves both. POWER is KERNEL or the next power of two. Nothing is added atomically, in whatever order."""
     channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     real = channel < width
+    here = tl.arange(0, ROWS)[:, None] * width + channel[None, :]
     number = tl.arange(0, POWER)
     sums = tl.zeros((POWER, WIDTH), tl.float32)
     for tile in range(TILES):
-        row = (tl.program_id(0).to(tl.int64) * TILES + tile) * ROWS + tl.arange(0, ROWS)
-        here = row[:, None] * width + channel[None, :]
+        first = (tl.program_id(0).to(tl.int64) * TILES + tile) * ROWS
+        row = first + tl.arange(0, ROWS)
         place = row % length
         seen = row < rows  # whether a token is seen by the one that lies j after it
-        value = tl.load(x + here, mask=seen[:, None] & real[None, :], other=0).to(tl.float32)
+        if APART:
+            document = tl.load(documents + row, mask=seen, other=0)
+        value = tl.load(x + first * width + here, mask=seen[:, None] & real[None, :], other=0).to(tl.float32)
         slope = tl.zeros((ROWS, WIDTH), tl.float32)
         for j in tl.static_range(KERNEL):
             if j > 0:
                 seen = seen & (place + j < length)
                 if APART:
-                    document = tl.load(documents + row + j, mask=seen, other=0)
-                    seen = seen & (document == tl.load(documents + row + j - 1, mask=seen, other=0))
+                    seen = seen & (tl.load(documents + row + j, mask=seen, other=0) == document)
             tap = tl.load(weight + j * width + channel, mask=real, other=0).to(tl.float32)
-            later = tl.load(g + here + j * width, mask=seen[:, None] & real[None, :], other=0).to(tl.float32)
+            later = tl.load(g + first * width + here + j * width, mask=seen[:, None] & real[None, :], other=0).to(
+                tl.float32
+            )
             slope += later * tap[None, :]
             sums += tl.where(number[:, None] == j, tl.sum(later * value, 0)[None, :], 0.0)
-        tl.store(gx + here, slope, mask=(row < rows)[:, None] & real[None, :])
+        tl.store(gx + first * width + here, slope, mask=(row < rows)[:, None] & real[None, :])
     share = (tl.program_id(0).to(tl.int64) * KERNEL + number)[:, None] * width + channel[None, :]
     tl.store(partial + share, sums, mask=(number < KERNEL)[:, None] & real[None, :])
 

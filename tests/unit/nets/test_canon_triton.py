@@ -42,7 +42,7 @@ def both(x, weight, documents, g):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("shape", [(3, 1, 5), (2, 3, 16), (1, 4, 130), (3, 33, 7), (2, 300, 33)])
+@pytest.mark.parametrize("shape", [(3, 1, 5), (2, 3, 16), (1, 4, 130), (3, 33, 7), (2, 150, 33)])
 @pytest.mark.parametrize("kernel", [2, 3, 4, 8])
 def test_is_the_definition(kernel, shape, packed):
     documents = segments(*shape[:2]) if packed else None
@@ -82,7 +82,7 @@ def test_no_tokens(shape):
 
 
 def test_the_same_twice_to_the_last_bit():
-    arguments = draw(4, 600, 40), draw(4, 40), segments(4, 600), draw(4, 600, 40, seed=2)
+    arguments = draw(2, 150, 40), draw(4, 40), segments(2, 150), draw(2, 150, 40, seed=2)
     for first, second in zip(both(*arguments)[0], both(*arguments)[0]):
         assert torch.equal(first, second)
 
