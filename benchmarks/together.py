@@ -2,9 +2,9 @@
 
 Both do what a study's trials do at a step: data, gradient, clipping, fused AdamW, schedule; no judge looks. They
 alternate within one process and are timed by the CPU time of the thread; ratios are medians over rounds of the ratio
-within a round. The placebo is the trainings by themselves once more: how far its ratio lies from 1 is how far any can be
-trusted. The last column is what a batched program could reach if calling operations cost nothing: the time of a step
-over what is left of it after the time of a step on one row of two tokens.
+within a round. The placebo is the trainings by themselves once more: how far its ratio lies from 1 is how far any
+ratio here can be trusted. The last column is what a batched program could reach if calling operations cost nothing:
+the time of a step over what is left of it after the time of a step on one row of two tokens.
 
     python benchmarks/together.py [--rounds 12] [--copies 2 4 8 16]
 """

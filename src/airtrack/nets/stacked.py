@@ -10,7 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from airtrack.nets.block import Block
 from airtrack.nets.decoder import Transformer
+from airtrack.nets.mixers.attention import SelfAttention
+from airtrack.nets.mlps.plain import FeedForward
+
+ROWS_APART = (
+    Transformer,
+    Block,
+    SelfAttention,
+    FeedForward,
+    nn.ModuleList,
+    nn.Sequential,
+)  # what a row becomes depends
+# on no other, and their children are called, not looked into
 
 
 class Stacked(nn.Module):
@@ -22,11 +35,10 @@ class Stacked(nn.Module):
     modules  k of them, alike but for the values of their parameters; their modes (training or not) are kept
 
     A linear map without bias, an embedding and an RMSNorm are one operation for all copies: of the layers with weights
-    these are the ones that were found to give the bits of the copies by themselves. Modules without weights see k times
-    the rows. All other modules, Canon, layer norms and mixtures of experts among them, are called copy by copy.
-
-    A module that reads the weights of another itself, as attention with `qk_norm` does, raises AttributeError when
-    called; a module that mixes rows without having a weight or a buffer gives something else than the copies would.
+    these are the ones that were found to give the bits of the copies by themselves. The decoder, its blocks, attention
+    and MLPs are put together of these, and see k times the rows. All other modules that have weights or buffers, Canon,
+    layer norms and mixtures of experts among them, are called copy by copy, so that they may do with rows what they
+    like. A module without either is called once, and has to treat rows alike.
 
     >>> a, b = nn.Linear(3, 2, bias=False), nn.Linear(3, 2, bias=False)
     >>> both, x = Stacked([a, b]), torch.arange(12.0).view(4, 3)
@@ -43,7 +55,7 @@ class Stacked(nn.Module):
         self._forms: dict[int, nn.Module] = {}  # of what occurs twice, there is one
         self.module = self._form(list(modules))
         if isinstance(self.module, Transformer) and self.module.head is None:  # tied: it reads the embedding's weights
-            self.module.head = _Linear(self._stack([m.tokens.weight for m in modules]))  # type: ignore[assignment, union-attr]
+            self.module.head = _Linear(self._stack([m.tokens.weight for m in modules]))  # type: ignore[assignment, misc]
 
     def forward(self, *args: Any) -> Any:
         return self.module(*args)
@@ -73,7 +85,7 @@ class Stacked(nn.Module):
             return _Embedding(self._stack([m.weight for m in modules]))  # type: ignore[misc]
         if kind is nn.RMSNorm and first.weight is not None:
             return _RMSNorm(self._stack([m.weight for m in modules]), first.eps)  # type: ignore[misc]
-        if first._parameters or first._buffers or not _by_name(first):
+        if kind not in ROWS_APART or getattr(first, "q_norm", None) is not None:  # norms of q and k are looked into
             return _Apart(modules)
         shell = copy.copy(first)  # the same code and options, above other children
         children = {n: self._form([m._modules[n] for m in modules]) for n, c in first._modules.items() if c is not None}  # type: ignore[misc]
@@ -90,11 +102,6 @@ class Stacked(nn.Module):
         return self._stacks[id(copies[0])][0]
 
 
-def _by_name(module: nn.Module) -> bool:
-    """Whether a module without weights of its own calls its children by their names, so that they can be exchanged."""
-    return all(vars(module).get(name) is None for name in module._modules) and not module._forward_hooks
-
-
 class _Linear(nn.Module):
     """x [k · n, …, in] → [k · n, …, out]."""
 
@@ -103,8 +110,26 @@ class _Linear(nn.Module):
         self.stack = stack  # [k, out, in]
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.bmm(x.reshape(len(self.stack), -1, x.shape[-1]), self.stack.transpose(1, 2))
+        y = _Products.apply(x.reshape(len(self.stack), -1, x.shape[-1]), self.stack)
         return y.view(*x.shape[:-1], -1)
+
+
+class _Products(torch.autograd.Function):
+    """x [k, n, in], weight [k, out, in] → x weightᵀ [k, n, out], with the gradients that a linear map makes.
+
+    torch's own of a batched product makes the weight's transposed, which with five outputs is rounded otherwise.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.bmm(x, weight.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (g,), (x, weight) = grads, ctx.saved_tensors
+        gx = torch.bmm(g, weight) if ctx.needs_input_grad[0] else None
+        return gx, torch.bmm(g.transpose(1, 2), x) if ctx.needs_input_grad[1] else None
 
 
 class _Embedding(nn.Module):

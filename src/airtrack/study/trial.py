@@ -7,9 +7,9 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -128,74 +128,105 @@ def perform(
     cap         end after so much work, as a pilot does
     prefix      recipe → {"answer": packed, "spent": work}, if there is one; lets `Then` skip what is trained already
     """
-    if reason := misfit(trial.task, trial.recipe):
-        raise SpecError(reason)
-    root = trial.streams
-    problem = trial.task.pose(root / "task")
-
-    def ready(recipe: Any) -> Any:
-        kept = prefix(recipe) if prefix else None
-        if kept is None:
-            return None
-        if meter.resume() is None:
-            meter.charge(kept["spent"])
-        return unpack(recipe, kept["answer"], problem.given)
-
-    meter = Meter(
-        trial.budget,
-        look=lambda answer: problem.judge(answer),
-        schedule=trial.schedule(),
-        stop=(lambda now: met(trial.stop_at, now, problem.judge)) if trial.stop_at else None,
-        checkpoint=checkpoint,
-        every=every,
-        prefix=ready,
-        progress=progress,
-        cap=cap,
-    )
-    problem.given.metered(meter)
-    state, reason, answer = "done", None, None
+    bench = _Bench(trial, checkpoint=checkpoint, every=every, prefix=prefix, progress=progress, cap=cap)
+    outcome: Any = None
     try:
-        answer = trial.recipe.answer(problem.given, meter, root / "recipe")
+        outcome = trial.recipe.answer(bench.problem.given, bench.meter, trial.streams / "recipe")
     except BudgetSpent:
-        answer = meter.latest
-        if answer is None:
+        outcome = bench.meter.latest
+        if outcome is None:
             raise SpecError(
                 f"the budget of {trial.budget:g} {trial.task.unit} was spent before there was an answer"
             ) from None
     except Diverged as error:
-        state, reason = "diverged", str(error)
-    seconds = meter.seconds
-    clock = time.perf_counter()
-    if state == "done":
-        metrics, reason = problem.judge.read(answer)
-    else:
-        metrics = {name: metric.worst for name, metric in problem.judge.metrics.items()}
-    if trial.stop_at and meter.reached is None and met(trial.stop_at, metrics, problem.judge):
-        meter.reached = meter.spent
-    if not meter.curve or meter.curve[-1][0] < meter.spent:
-        meter.curve.append((meter.spent, metrics))
-    curve = {"work": [work for work, _ in meter.curve]}
-    curve |= {name: [m[name] for _, m in meter.curve] for name in metrics}
-    readout = Readout(
-        key=trial.key,
-        trial=trial.to_spec(),
-        state=state,
-        metrics=metrics,
-        spent=meter.spent,
-        curve=curve,
-        reached=meter.reached,
-        reason=reason,
-        facts=dict(getattr(answer, "facts", {})),
-        environment=environment() | (trial.recipe.environment() if hasattr(trial.recipe, "environment") else {}),
-        cost={
-            "seconds": seconds,
-            "judge": time.perf_counter() - clock,
-            "rate": None if math.isnan(meter.rate) else meter.rate,
-            "host": platform.node(),
-            "pid": os.getpid(),
-        },
-    )
-    return readout, answer
+        outcome = error
+    return bench.readout(outcome, bench.meter.seconds)
+
+
+def perform_together(
+    trials: Sequence[Trial], answers: Callable[..., Sequence[Any]], **options: Any
+) -> list[tuple[Readout, Any]]:
+    """What `perform` gives for each of several trials, run by one function.
+
+    answers  (recipes, givens, meters, streams) → an answer for each, or the `Diverged` that ended it:
+             `airtrack.train.together.together`
+    options  as for `perform`, the same for all; no checkpoint and no prefix
+
+    Each trial's `cost` says among how many its seconds, of which it is given an equal share, were spent: `together`.
+    """
+    benches = [_Bench(trial, **options) for trial in trials]
+    givens, meters = [bench.problem.given for bench in benches], [bench.meter for bench in benches]
+    streams = [trial.streams / "recipe" for trial in trials]
+    outcomes = answers([trial.recipe for trial in trials], givens, meters, streams)
+    seconds = [meter.seconds / len(trials) for meter in meters]
+    pairs = [bench.readout(*each) for bench, *each in zip(benches, outcomes, seconds)]
+    shared = {"rate": None, "together": len(trials)}
+    return [(replace(readout, cost={**readout.cost, **shared}), answer) for readout, answer in pairs]
+
+
+class _Bench:
+    """A trial's problem and meter, and the readout of what came of it."""
+
+    def __init__(self, trial: Trial, *, prefix: Callable[[Any], State | None] | None = None, **options: Any) -> None:
+        if reason := misfit(trial.task, trial.recipe):
+            raise SpecError(reason)
+        self.trial = trial
+        self.problem = problem = trial.task.pose(trial.streams / "task")
+
+        def ready(recipe: Any) -> Any:
+            kept = prefix(recipe) if prefix else None
+            if kept is None:
+                return None
+            if self.meter.resume() is None:
+                self.meter.charge(kept["spent"])
+            return unpack(recipe, kept["answer"], problem.given)
+
+        self.meter = Meter(
+            trial.budget,
+            look=lambda answer: problem.judge(answer),
+            schedule=trial.schedule(),
+            stop=(lambda now: met(trial.stop_at, now, problem.judge)) if trial.stop_at else None,
+            prefix=ready,
+            **options,
+        )
+        problem.given.metered(self.meter)
+
+    def readout(self, outcome: Any, seconds: float) -> tuple[Readout, Any]:
+        """The readout, and the answer: None if the outcome is that the recipe diverged. seconds: what it took."""
+        trial, meter, judge = self.trial, self.meter, self.problem.judge
+        clock = time.perf_counter()
+        if isinstance(outcome, Diverged):
+            state, answer, reason = "diverged", None, str(outcome)
+            metrics = {name: metric.worst for name, metric in judge.metrics.items()}
+        else:
+            state, answer = "done", outcome
+            metrics, reason = judge.read(answer)
+        if trial.stop_at and meter.reached is None and met(trial.stop_at, metrics, judge):
+            meter.reached = meter.spent
+        if not meter.curve or meter.curve[-1][0] < meter.spent:
+            meter.curve.append((meter.spent, metrics))
+        curve = {"work": [work for work, _ in meter.curve]}
+        curve |= {name: [m[name] for _, m in meter.curve] for name in metrics}
+        readout = Readout(
+            key=trial.key,
+            trial=trial.to_spec(),
+            state=state,
+            metrics=metrics,
+            spent=meter.spent,
+            curve=curve,
+            reached=meter.reached,
+            reason=reason,
+            facts=dict(getattr(answer, "facts", {})),
+            environment=environment() | (trial.recipe.environment() if hasattr(trial.recipe, "environment") else {}),
+            cost={
+                "seconds": seconds,
+                "judge": time.perf_counter() - clock,
+                "rate": None if math.isnan(meter.rate) else meter.rate,
+                "host": platform.node(),
+                "pid": os.getpid(),
+            },
+        )
+        return readout, answer
 
 
 def met(stop_at: Mapping[str, float], now: Mapping[str, float], judge: Judge) -> bool:

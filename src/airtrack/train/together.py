@@ -16,6 +16,7 @@ from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError, to_spec
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
+from airtrack.nets.decoder import Transformer
 from airtrack.nets.model import TorchLanguageModel
 from airtrack.nets.penalty import penalised, taken
 from airtrack.nets.stacked import Stacked
@@ -44,19 +45,19 @@ def together(
     `benchmarks/together.py`. Rows of copies that have a loss at different numbers of positions go through
     their nets copy by copy, at that step.
 
-    Raises `SpecError` for recipes that differ otherwise; for nets that draw random numbers while they train, whose
-    gradients, stacked, are not those of the copies to the bit (a linear algebra library may round otherwise in a
-    batch: every new stack is compared on its first batch), or that read the weights of their parts themselves.
+    Raises `SpecError` for recipes that differ otherwise, for nets that are no decoder or draw random numbers while they
+    train, and where the gradients are, stacked, not those of the copies to the bit: a linear algebra library may round
+    otherwise in a batch. Every new stack is compared on its first batch.
     """
     _refuse(recipes, givens)
     copies = [_Copy(*each) for each in zip(recipes, givens, meters, streams)]
-    program = _Program([])
+    program: _Program | None = None
     with seeded(streams[0] / "steps", "cpu"):  # whatever is restored to torch's generators is undone
         for each in copies:
             each.resume()
         while live := [each for each in copies if each.live()]:
             batches = [each.batch() for each in live]
-            if program.copies != live:
+            if program is None or program.copies != live:
                 program = _Program(live)
                 losses = program.checked(batches)
             else:
@@ -104,6 +105,8 @@ class _Copy:
         self.model = recipe._model(self.given, streams)
         self.module = self.model.module
         sizes = (self.model.origin["vocab"], self.given.length, steps * recipe.batch)  # type: ignore[index]
+        if not isinstance(self.module, Transformer):
+            raise SpecError(f"only decoders are trained together, and the net is a {type(self.module).__name__}", "net")
         if compiles(recipe.compile, recipe.net, self.module, sizes):
             raise SpecError("trainings that are compiled are not trained together; set compile: never", "compile")
         self.model.facts["compiled"] = 0.0
@@ -144,7 +147,7 @@ class _Program:
 
     def __init__(self, copies: list[_Copy]) -> None:
         self.copies = copies
-        self.stack = Stacked([each.module for each in copies]) if copies else nn.Identity()
+        self.stack = Stacked([each.module for each in copies])
 
     def __call__(self, batches: Sequence[Batch]) -> list[float]:
         if len(self.copies) == 1 or not self._alike(batches):
@@ -155,17 +158,14 @@ class _Program:
         logits = self.stack(torch.from_numpy(x), tuple(map(torch.from_numpy, at)))  # [k · m, V]
         losses = self._losses(logits, torch.from_numpy(y[at]))
         losses.sum().backward()
-        self.stack.share()  # type: ignore[operator]
+        self.stack.share()
         return losses.tolist()
 
     def checked(self, batches: Sequence[Batch]) -> list[float]:
         """The same; raises `SpecError` where a copy by itself would have another gradient."""
         twins: list[nn.Module] = [copy.deepcopy(each.module) for each in self.copies]
         before = torch.get_rng_state()
-        try:
-            losses = self(batches)
-        except AttributeError as error:
-            raise SpecError(f"this net cannot be stacked ({error}); run its trainings apart", "net") from error
+        losses = self(batches)
         if not torch.equal(before, torch.get_rng_state()):
             raise SpecError("this net draws random numbers while it trains; run its trainings apart", "net")
         for each, twin, batch, loss in zip(self.copies, twins, batches, losses):
@@ -192,7 +192,7 @@ class _Program:
 
     def _alike(self, batches: Sequence[Batch]) -> bool:
         """Whether all copies have a loss at as many positions, and all have packed documents, or none."""
-        start = getattr(self.copies[0].module, "start", None)
+        start = self.copies[0].module.start
         counts = {int(np.count_nonzero(batch.y != IGNORE)) for batch in batches}
         packed = {start is not None and bool((batch.x[:, 1:] == start).any()) for batch in batches}
         return len(counts) == len(packed) == 1
