@@ -12,7 +12,10 @@ def penalised(module: nn.Module) -> list[nn.Module]:
 
 
 def taken(modules: list[nn.Module]) -> list[Tensor]:
-    """The penalties of the last forward pass, which are then gone."""
+    """The penalties of the last forward pass, which are then gone.
+
+    A backward pass that recomputes activations leaves them once more: take these too, they hold on to memory.
+    """
     found = [m.penalty for m in modules if m.penalty is not None]
     for m in modules:
         m.penalty = None  # type: ignore[assignment]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -104,7 +103,7 @@ class Mixture(nn.Module):
     def __init__(self, spec: Moe, width: int, experts: int, layer: tuple[int, int]) -> None:
         super().__init__()
         self.top, self.least, self.priority = spec.top, spec.least, spec.priority
-        self.factor = None if spec.capacity is None else Fraction(str(spec.capacity))
+        self.factor = None if spec.capacity is None else Fraction(str(spec.capacity)).as_integer_ratio()
         self.balance, self.noise, self.penalty = spec.balance, spec.noise, None
         self.gate = nn.Linear(width, experts, bias=False)
         self.experts = nn.ModuleList(spec._expert(width, layer) for _ in range(experts))
@@ -124,7 +123,8 @@ class Mixture(nn.Module):
         """How many of a batch's tokens an expert takes at most, in training."""
         if self.factor is None:
             return tokens
-        return max(math.ceil(self.factor * self.top * tokens / len(self.experts)), self.least)
+        over, under = self.factor  # whole numbers: 30 · 1.1 / 3 is 11, and in floating point more
+        return max(-(-over * self.top * tokens // (under * len(self.experts))), self.least)
 
     def routing(self) -> dict[str, Any]:
         """What the gate did in the last forward pass in training; empty before.
