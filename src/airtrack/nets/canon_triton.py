@@ -1,5 +1,7 @@
 """Canon's sum over shifted inputs as one Triton kernel forward and one backward. Importing it needs triton."""
 
+# pyright: reportPossiblyUnboundVariable=false
+
 from __future__ import annotations
 
 from typing import Any
