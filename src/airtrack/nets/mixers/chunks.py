@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,10 @@ REACH = 4  # the most steps of decay that `gla` has to undo; see there
 
 
 def floor(dtype: torch.dtype) -> float:
-    """The least log₂ of what a step keeps of the state: what would be less counts as this, 3e−10 in single precision
-    (2e−77 in double), which beside the new input of the same step is below rounding. It bounds all exponents."""
-    return math.log2(torch.finfo(dtype).tiny) / REACH
+    """The least log₂ of what a step keeps of the state: what would be less counts as this, 8e−8 in single precision
+    (3e−58 in double), which beside the new input of the same step is about rounding. It bounds all exponents, and
+    leaves a quarter of the format's to the numbers that they multiply."""
+    return 0.75 * math.log2(torch.finfo(dtype).tiny) / REACH
 
 
 def precise(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -42,59 +43,79 @@ def fill(x: Tensor, chunk: int) -> Tensor:
 
 
 def cut(x: Tensor, chunk: int) -> Tensor:
-    """[B, T, H, ..] → [N, B, H, chunk, ..], contiguous, T a multiple of the chunk."""
-    return x.unflatten(1, (-1, chunk)).permute(1, 0, 3, 2, *range(4, x.ndim + 1)).contiguous()
+    """[B, N · chunk, H, ..] → [M, chunk, ..], M = N · B · H, copied into that order."""
+    x = x.unflatten(1, (-1, chunk)).permute(1, 0, 3, 2, *range(4, x.ndim + 1))
+    return x.clone(memory_format=torch.contiguous_format).flatten(0, 2)
 
 
-def join(x: Tensor, length: int) -> Tensor:
-    """[N, B, H, chunk, D] → [B, length, H, D]: what `cut` did, undone."""
-    return x.permute(1, 0, 3, 2, 4).flatten(1, 2)[:, :length]
+def join(x: Tensor, rows: int, heads: int) -> Tensor:
+    """[M, chunk, ..] → [B, N · chunk, H, ..]: what `cut` did, undone."""
+    x = x.unflatten(0, (-1, rows, heads))
+    return x.permute(1, 0, 3, 2, *range(4, x.ndim)).flatten(1, 2)
 
 
-class Apart:
-    """Which pairs of positions of packed documents may meet, for documents [B, T] or, with that of the state that
-    comes before them, [B, T + 1]. All are booleans over [N, B, 1, ..].
+class Apart(NamedTuple):
+    """Which positions of packed documents may meet, as booleans; see `apart`. M is N · B · H.
 
-    same   [.., chunk, chunk]  i and j of a chunk are in one document
-    enter  [.., chunk, 1]      i is in the document of the state that the chunk begins with
-    leave  [.., chunk, 1]      j is in the document in which the chunk ends
+    same   [M, chunk, chunk]  i and j of a chunk are in one document
+    enter  [M, chunk, 1]      i is in the document of the state that the chunk begins with
+    leave  [M, chunk, 1]      j is in the document in which the chunk ends
     """
 
-    def __init__(self, documents: Tensor, length: int, chunk: int) -> None:
-        before = documents[:, :1]
-        documents = documents[:, documents.shape[1] - length :]
-        lacking = -length % chunk
-        own = torch.cat((documents, documents[:, -1:].expand(-1, lacking)), 1)
-        own = own.unflatten(1, (-1, chunk)).transpose(0, 1)[:, :, None]  # [N, B, 1, chunk]
-        ends = torch.cat((before[None, :, None], own[..., -1:]))  # of the state before each chunk, and after the last
-        self.same = own.unsqueeze(-1) == own.unsqueeze(-2)
-        self.enter = (own == ends[:-1]).unsqueeze(-1)
-        self.leave = (own == ends[1:]).unsqueeze(-1)
+    same: Tensor
+    enter: Tensor
+    leave: Tensor
 
 
-def weights(b: Tensor, apart: Apart | None) -> Tensor:
-    """2^(b_i − b_j) for i ≥ j in one document, else 0; b [N, B, H, chunk] → [N, B, H, chunk, chunk].
+def apart(documents: Tensor, length: int, chunk: int, heads: int) -> Apart:
+    """For documents [B, T] or, with that of the state before them, [B, T + 1]; T is `length`. Positions that fill up
+    the last chunk belong to the last document, so that its state comes through."""
+    before = documents[:, :1]
+    documents = documents[:, documents.shape[1] - length :]
+    own = torch.cat((documents, documents[:, -1:].expand(-1, -length % chunk)), 1)
+    own = own.unflatten(1, (-1, chunk)).transpose(0, 1)[:, :, None].expand(-1, -1, heads, -1)  # [N, B, H, chunk]
+    ends = torch.cat((before[None, :, None].expand(-1, -1, heads, -1), own[..., -1:]))  # before each, after the last
+    enter, leave = (own == ends[:-1]).flatten(0, 2), (own == ends[1:]).flatten(0, 2)
+    own = own.flatten(0, 2)
+    return Apart(own.unsqueeze(-1) == own.unsqueeze(-2), enter.unsqueeze(-1), leave.unsqueeze(-1))
+
+
+def weights(b: Tensor, same: Tensor | None) -> Tensor:
+    """2^(b_i − b_j) for i ≥ j of the same document, else 0; b [.., chunk] → [.., chunk, chunk].
 
     What is forbidden is −∞ before it becomes an exponent: afterwards it might be ∞ · 0.
     """
     C = b.shape[-1]
     bar = torch.full((C, C), -torch.inf, dtype=b.dtype, device=b.device).triu(1)
-    if apart is not None:
-        bar = bar.masked_fill(~apart.same, -torch.inf)
-    return torch.exp2(b.unsqueeze(-1) - b.unsqueeze(-2) + bar)
+    if same is not None:
+        bar = bar.masked_fill(~same, -torch.inf)
+    return (b.unsqueeze(-1) - b.unsqueeze(-2)).add_(bar).exp2_()
 
 
-class Scan(torch.autograd.Function):
-    """S_{n+1} = keep_n · S_n + add_n, entry by entry, from S_0 = first: all of S_0 … S_N, [N + 1, ..]."""
+def carry(keep: Tensor, add: Tensor, first: Tensor) -> Tensor:
+    """S_{n+1} = keep_n · S_n + add_n, entry by entry, from S_0 = first [..]: S_0 … S_N, [N + 1, ..]."""
+    states = [first]
+    for k, a in zip(keep.unbind(), add.unbind()):
+        states.append(torch.addcmul(a, k, states[-1]))
+    return torch.stack(states)
+
+
+def carry_back(keep: Tensor, grads: Tensor, last: Tensor) -> Tensor:
+    """The same towards the beginning, as gradients go: G_n = keep_n · G_{n+1} + grads_n from G_N = last: G_0 … G_N."""
+    found = [last]
+    for k, g in zip(reversed(keep.unbind()), reversed(grads.unbind())):
+        found.append(torch.addcmul(g, k, found[-1]))
+    return torch.stack(found[::-1])
+
+
+class Carry(torch.autograd.Function):
+    """`carry`, with its gradient."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(keep: Tensor, add: Tensor, first: Tensor) -> Tensor:
-        states = [first]
-        for k, a in zip(keep.unbind(), add.unbind()):
-            states.append(torch.addcmul(a, k, states[-1]))
-        return torch.stack(states)
+        return carry(keep, add, first)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
@@ -102,32 +123,67 @@ class Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (g,), (keep, states) = grads, ctx.saved_tensors
-        back = Scan.apply(keep.flip(0), g[:-1].flip(0), g[-1]).flip(0)  # the same recurrence, from the end
+        keep, states = ctx.saved_tensors
+        back = carry_back(keep, grads[0][:-1], grads[0][-1])
         return (back[1:] * states[:-1]).sum_to_size(keep.shape), back[1:], back[0]
 
 
-class MatrixScan(torch.autograd.Function):
-    """S_{n+1} = keep_n S_n + add_n with matrices keep [N, M, K, K], add [N, M, K, V]: S_0 … S_N, [N + 1, M, K, V]."""
+class Chunks(torch.autograd.Function):
+    """`run(*inputs)` with a gradient written by hand, which makes half the passes over memory that the automatic one
+    makes. A gradient of the gradient is automatic, from `run` once more.
+
+    run       (q, k, v, .., state, same, enter, leave, chunk) → o and the last state, of v's and of state's shape, and
+              whatever the gradient needs
+    gradient  (that, as a tuple; gradients of o and of the last state; same; enter; leave) → gradients of q … state
+    count     number of inputs that have one
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(keep: Tensor, add: Tensor, first: Tensor) -> Tensor:
-        states = [first]
-        for k, a in zip(keep.unbind(), add.unbind()):
-            states.append(torch.baddbmm(a, k, states[-1]))
-        return torch.stack(states)
+    def forward(run: Callable[..., Any], gradient: Callable[..., Any], count: int, *inputs: Any) -> tuple[Tensor, ...]:
+        return run(*inputs)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0], output)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.run, ctx.gradient, ctx.count, *tensors, ctx.chunk = inputs
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.save_for_backward(*tensors, *output[2:])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (g,), (keep, states) = grads, ctx.saved_tensors
-        back = MatrixScan.apply(keep.mT.flip(0), g[:-1].flip(0), g[-1]).flip(0)
-        return back[1:] @ states[:-1].mT, back[1:], back[0]
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        saved, n = ctx.saved_tensors, ctx.count
+        do, last = (torch.zeros_like(x) if g is None else g for g, x in zip(grads, (saved[2], saved[n - 1])))
+        if torch.is_grad_enabled():
+
+            def run(*inputs: Tensor) -> tuple[Tensor, ...]:
+                return ctx.run(*inputs, *saved[n : n + 3], ctx.chunk)[:2]
+
+            found = torch.func.vjp(run, *saved[:n])[1]((do, last))
+        else:
+            found = ctx.gradient(saved[n + 3 :], do, last, *saved[n : n + 3])
+        return (None,) * 3 + tuple(found) + (None,) * 4
+
+
+def in_chunks(
+    run: Callable[..., Any],
+    gradient: Callable[..., Any],
+    tensors: tuple[Tensor, ...],
+    state: Tensor,
+    documents: Tensor | None,
+    chunk: int,
+) -> tuple[Tensor, Tensor]:
+    """`run` and `gradient` of `Chunks`, for tensors [B, T, H, ..] of any length T > 0: o and the last state."""
+    T, heads = tensors[0].shape[1:3]
+    bars = (None,) * 3 if documents is None else apart(documents, T, chunk, heads)
+    with torch.autocast(state.device.type, enabled=False):
+        inputs = (*(fill(x, chunk) for x in tensors), state, *bars, chunk)
+        if torch.compiler.is_compiling():
+            o, state, *_ = run(*inputs)
+        else:
+            o, state, *_ = Chunks.apply(run, gradient, len(tensors) + 1, *inputs)
+    return o[:, :T], state
 
 
 class LowRank(nn.Module):

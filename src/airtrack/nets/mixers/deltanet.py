@@ -12,14 +12,12 @@ from airtrack.core.part import Slot, part
 from airtrack.nets.mixers.chunks import (
     CANON_B,
     LOG2E,
-    Apart,
     Inputs,
-    MatrixScan,
     Output,
     Rate,
     cut,
-    fill,
     floor,
+    in_chunks,
     join,
     kernel,
     launch,
@@ -105,7 +103,7 @@ class DeltaRule(nn.Module):
         C, K, V = self.spec.chunk, self.K, self.V
         N = -(-length // C)
         maps = self.beta.weight.numel() + (0 if self.forget is None else self.forget.weight.numel())
-        own = 2 * (C * C * (3 * K + 2 * V) + C * K * (K + 3 * V) + K * K * V)
+        own = 2 * (C * C * (3 * K + 2 * V) + 3 * C * K * V)
         return 2 * length * maps + N * self.heads * own + self.inputs.flops(length) + self.output.flops(length)
 
     def state_size(self, length: int) -> int:
@@ -155,17 +153,15 @@ def delta_rule(
     call = kernel("gated_delta_rule", "chunk_gated_delta_rule", q)
     if call is not None:
         return launch(call, state, documents, q=q, k=k, v=v, g=g, beta=beta)
-    kind, carried = v.dtype, state is not None
-    q, k, v, g, beta = precise(q, k, v, g, beta)
-    state = q.new_zeros(B, H, K, V) if state is None else state.to(q.dtype)
+    kind, (q, k, v, g, beta) = v.dtype, precise(q, k, v, g, beta)
+    first = q.new_zeros(B, H, K, V) if state is None else state.to(q.dtype)
     if T == 0:
-        return v.to(kind), state
-    if T == 1 and carried:
-        o, state = _one(q, k, v, g, beta, state, documents)
+        return v.to(kind), first
+    if T == 1 and state is not None:
+        o, last = _one(q, k, v, g, beta, first, documents)
     else:
-        with torch.autocast(q.device.type, enabled=False):
-            o, state = _chunks(q, k, v, g, beta, state, documents, chunk)
-    return o.to(kind), state
+        o, last = in_chunks(_run, _gradient, (q, k, v, g, beta), first, documents, chunk)
+    return o.to(kind), last
 
 
 def _one(
@@ -180,49 +176,88 @@ def _one(
     return (q @ state * q.shape[-1] ** -0.5).transpose(1, 2), state
 
 
-def _chunks(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: Tensor, documents: Tensor | None, C: int
-) -> tuple[Tensor, Tensor]:
-    """What is written at i of a chunk, e_i, depends on what was written before it: (1 + L) e = β (v − 2^b S k), with
-    L_ij = β_i 2^(b_i − b_j) k_i·k_j for i > j. So e = U − W S, and the state moves by a matrix: the chunks' matrices
-    are all made at once, and the loop over chunks is one product each (the UT form of the paper, section 3.3)."""
-    T = q.shape[1]
-    q, k, v, g, beta = (cut(fill(x, C), C) for x in (q, k, v, (g * LOG2E).clamp(min=floor(q.dtype)), beta))
-    apart = None if documents is None else Apart(documents, T, C)
-    b, beta = g.cumsum(-1), beta.unsqueeze(-1)  # [N, B, H, C], [N, B, H, C, 1]
-    decay = weights(b, apart)  # [N, B, H, C, C]
-    since, until = torch.exp2(b).unsqueeze(-1), torch.exp2(b[..., -1:] - b).unsqueeze(-1)  # [N, B, H, C, 1]
-    keep = torch.exp2(b[..., -1, None, None])  # [N, B, H, 1, 1]
-    if apart is not None:
-        since, until = since * apart.enter, until * apart.leave
-        keep = keep * (apart.enter & apart.leave)[..., -1:, :]
-    kb = k * beta
-    inverse = Inverse.apply(((kb @ k.mT) * decay).tril(-1))
-    wrote = inverse @ torch.cat((v * beta, kb * since), -1)  # U | W, [N, B, H, C, V + K]
-    moves = (k * until).mT @ wrote  # [N, B, H, K, V + K]
-    (U, W), (add, less) = wrote.split((v.shape[-1], k.shape[-1]), -1), moves.split((v.shape[-1], k.shape[-1]), -1)
-    matrix = keep * torch.eye(k.shape[-1], dtype=k.dtype, device=k.device) - less
-    states = MatrixScan.apply(matrix.flatten(1, 2), add.flatten(1, 2), state.flatten(0, 1))
-    states = states.unflatten(1, state.shape[:2])
-    o = ((q @ k.mT) * decay) @ (U - W @ states[:-1]) + (q * since) @ states[:-1]
-    return join(o, T) * q.shape[-1] ** -0.5, states[-1]
+def _run(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    state: Tensor,
+    same: Tensor | None,
+    enter: Tensor | None,
+    leave: Tensor | None,
+    C: int,
+) -> tuple[Tensor, ...]:
+    """`run` of `Chunks`.
+
+    What is written at i of a chunk, e_i, depends on what was written before it: (1 + L) e = β (v − 2^b Sᵀ k), with
+    L_ij = β_i 2^(b_i − b_j) k_i·k_j for i > j and S the state before the chunk. So e = U − W S, U and W of all chunks
+    made at once (the UT form of the paper, section 3.3).
+    """
+    B, _, H, K = q.shape
+    g = (g * LOG2E).clamp_(min=floor(q.dtype))
+    q, k, v, g, beta = (cut(x, C) for x in (q, k, v, g, beta))  # [M, C, ..]
+    q = q.mul_(K**-0.5)
+    b = g.cumsum(1)
+    decay = weights(b, same)  # [M, C, C]
+    since, until = b.exp2().unsqueeze(-1), (b[:, -1:] - b).exp2_().unsqueeze(-1)  # [M, C, 1]
+    if enter is not None and leave is not None:
+        since, until = since * enter, until * leave
+    keep = since[:, -1].view(-1, B * H, 1, 1)
+    near = (torch.bmm(k, k.mT) * decay).tril_(-1)
+    inverse = invert(near * beta.unsqueeze(-1))
+    left = inverse * beta.unsqueeze(1)
+    U, W = torch.bmm(left, v), torch.bmm(left * since.mT, k)
+    qs, ks = q * since, k * until
+    states, wrote = [state.flatten(0, 1)], []
+    for u, w, s, f in zip(*(x.unflatten(0, (-1, B * H)) for x in (U, W, ks)), keep):
+        wrote.append(torch.baddbmm(u, w, states[-1], alpha=-1))
+        states.append(torch.baddbmm(states[-1] * f, s.mT, wrote[-1]))
+    past, last, e = torch.cat(states[:-1]), states[-1].view_as(state), torch.cat(wrote)
+    seen = torch.bmm(q, k.mT) * decay
+    o = torch.baddbmm(torch.bmm(seen, e), qs, past)
+    kept = (q, k, v, beta, decay, since, until, keep, near, inverse, U, W, qs, ks, seen, past, e)
+    return join(o, B, H), last, *kept
 
 
-class Inverse(torch.autograd.Function):
-    """(1 + L)⁻¹ of strictly lower triangular matrices L."""
+def invert(lower: Tensor) -> Tensor:
+    """(1 + L)⁻¹ of strictly lower triangular matrices."""
+    one = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device).expand_as(lower)
+    return torch.linalg.solve_triangular(lower, one, upper=False, unitriangular=True)
 
-    generate_vmap_rule = True
 
-    @staticmethod
-    def forward(lower: Tensor) -> Tensor:
-        one = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device).expand_as(lower)
-        return torch.linalg.solve_triangular(lower, one, upper=False, unitriangular=True)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(output)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (inverse,) = ctx.saved_tensors
-        return -(inverse.mT @ grads[0] @ inverse.mT)
+def _gradient(
+    kept: tuple[Tensor, ...], do: Tensor, last: Tensor, same: Tensor | None, enter: Tensor | None, leave: Tensor | None
+) -> tuple[Tensor, ...]:
+    """From the last chunk to the first, as the states went; then of all chunks at once."""
+    q, k, v, beta, decay, since, until, keep, near, inverse, U, W, qs, ks, seen, past, e = kept
+    (B, H), (C, K) = last.shape[:2], q.shape[1:]
+    do = cut(do, C)
+    parts = (torch.bmm(seen.mT, do), torch.bmm(qs.mT, do), W, ks)
+    back, des, after = last.flatten(0, 1), [], []
+    for de, ds, w, s, f in zip(*(reversed(x.unflatten(0, (-1, B * H)).unbind()) for x in parts), keep.flip(0)):
+        after.append(back)
+        des.append(torch.baddbmm(de, s, back))
+        back = torch.baddbmm(torch.addcmul(ds, f, back), w.mT, des[-1], alpha=-1)
+    de, after = torch.cat(des[::-1]), torch.cat(after[::-1])
+    dw, dks, dqs = torch.bmm(de, past.mT).neg_(), torch.bmm(e, after.mT), torch.bmm(do, past.mT)
+    # U = inverse · (β v), W = inverse · (β since k), and the inverse's gradient is −inverseᵀ (dU Uᵀ + dW Wᵀ), below 0
+    du, dw = torch.bmm(inverse.mT, de), torch.bmm(inverse.mT, dw)
+    dlower = torch.baddbmm(torch.bmm(du, U.mT), dw, W.mT).neg_().tril_(-1)
+    along = torch.linalg.vecdot(dw, k).unsqueeze(-1)  # [M, C, 1]
+    dbeta = torch.linalg.vecdot(du, v).unsqueeze(-1) + along * since
+    dsince = along * beta.unsqueeze(-1) + torch.linalg.vecdot(dqs, q).unsqueeze(-1)
+    duntil = torch.linalg.vecdot(dks, ks)  # · until
+    dseen = torch.bmm(do, e.mT)
+    pairs = dlower * near
+    dbeta += pairs.sum(2, keepdim=True)
+    pairs = pairs.mul_(beta.unsqueeze(-1)).addcmul_(dseen, seen)  # of the exponents b_i − b_j
+    db = pairs.sum(2) - pairs.sum(1) + (dsince * since).squeeze(-1) - duntil
+    db[:, -1] += duntil.sum(1) + torch.linalg.vecdot(after.flatten(1), past.flatten(1)) * keep.flatten()
+    dg = db.flip(1).cumsum(1).flip(1)
+    dseen, dnear = dseen.mul_(decay), dlower.mul_(beta.unsqueeze(-1)).mul_(decay)
+    dq = torch.bmm(dseen, k).addcmul_(dqs, since).mul_(K**-0.5)
+    dk = torch.baddbmm(torch.bmm(dseen.mT, q), dnear + dnear.mT, k)
+    dk = dk.addcmul_(dks, until).addcmul_(dw, beta.unsqueeze(-1) * since)
+    dv = du * beta.unsqueeze(-1)
+    return *(join(x, B, H) for x in (dq, dk, dv, dg, dbeta.squeeze(-1))), back.view_as(last)

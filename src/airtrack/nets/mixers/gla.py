@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -14,14 +15,14 @@ from airtrack.nets.mixers.chunks import (
     CANON_B,
     LOG2E,
     REACH,
-    Apart,
     Inputs,
     LowRank,
     Output,
-    Scan,
+    carry,
+    carry_back,
     cut,
-    fill,
     floor,
+    in_chunks,
     join,
     kernel,
     launch,
@@ -143,17 +144,15 @@ def gated_linear(
     call = kernel("gla", "chunk_gla", q)
     if call is not None:
         return launch(call, state, documents, q=q, k=k, v=v, g=g)
-    kind, carried = v.dtype, state is not None
-    q, k, v, g = precise(q, k, v, g)
-    state = q.new_zeros(B, H, K, V) if state is None else state.to(q.dtype)
+    kind, (q, k, v, g) = v.dtype, precise(q, k, v, g)
+    first = q.new_zeros(B, H, K, V) if state is None else state.to(q.dtype)
     if T == 0:
-        return v.to(kind), state
-    if T == 1 and carried:
-        o, state = _one(q, k, v, g, state, documents)
+        return v.to(kind), first
+    if T == 1 and state is not None:
+        o, last = _one(q, k, v, g, first, documents)
     else:
-        with torch.autocast(q.device.type, enabled=False):
-            o, state = _chunks(q, k, v, g, state, documents, chunk)
-    return o.to(kind), state
+        o, last = in_chunks(_run, _gradient, (q, k, v, g), first, documents, chunk)
+    return o.to(kind), last
 
 
 def _one(q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor, documents: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -165,32 +164,69 @@ def _one(q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor, documents: T
     return (q.unsqueeze(-2) @ state * q.shape[-1] ** -0.5).transpose(1, 2), state
 
 
-def _chunks(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor, documents: Tensor | None, C: int
-) -> tuple[Tensor, Tensor]:
-    """The weight of v_j in o_i is Σ_c q_ic k_jc 2^(b_ic − b_jc), b the running sum of log₂ decays within the chunk: a
+def _run(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    state: Tensor,
+    same: Tensor | None,
+    enter: Tensor | None,
+    leave: Tensor | None,
+    C: int,
+) -> tuple[Tensor, ...]:
+    """`run` of `Chunks`.
+
+    The weight of v_j in o_i is Σ_c q_ic k_jc 2^(b_ic − b_jc), b the running sum of log₂ decays within the chunk: a
     matrix product, once 2^(b_i − b_j) is taken apart into 2^(b_i − r) · 2^(r − b_j).
 
     A positive exponent overflows where gates are strong. Therefore every eight rows i have an r of their own, in their
-    middle: an exponent that counts is the sum of four steps at most, which `floor` keeps within the number format.
+    middle: a positive exponent that counts is the sum of four steps at most, which `floor` keeps within the format.
+    Nothing depends on r, which therefore has no gradient.
     """
-    T, rows, low = q.shape[1], 2 * REACH, floor(q.dtype)
-    q, k, v, g = (cut(fill(x, C), C) for x in (q, k, v, (g * LOG2E).clamp(min=low)))
-    b = g.cumsum(-2)  # [N, B, H, C, K]
-    r = b[..., REACH - 1 :: rows, :]  # [N, B, H, C/8, K]
-    up = torch.exp2(b.unflatten(-2, (-1, rows)) - r.unsqueeze(-2))  # [N, B, H, C/8, 8, K]
-    down = torch.exp2((r.unsqueeze(-2) - b.unsqueeze(-3)).clamp(max=-REACH * low))  # [N, B, H, C/8, C, K]
-    qr, kr = q.unflatten(-2, (-1, rows)) * up, k.unsqueeze(-3) * down
-    seen = (qr @ kr.mT).flatten(-3, -2)  # [N, B, H, C, C]
-    qs = (qr * torch.exp2(r).unsqueeze(-2)).flatten(-3, -2)
-    end = b[..., -1:, :]
-    ks = kr[..., -1, :, :] * torch.exp2(end - r[..., -1:, :])
-    keep = torch.exp2(end).mT  # [N, B, H, K, 1]
-    if documents is None:
-        seen = seen.tril()
-    else:
-        apart = Apart(documents, T, C)
-        seen = seen.where(apart.same, 0).tril()
-        qs, ks, keep = qs * apart.enter, ks * apart.leave, keep * (apart.enter & apart.leave)[..., -1:, :]
-    states = Scan.apply(keep, ks.mT @ v, state)
-    return join(seen @ v + qs @ states[:-1], T) * q.shape[-1] ** -0.5, states[-1]
+    B, _, H, K = q.shape
+    rows, low = 2 * REACH, floor(q.dtype)
+    q, k, v, g = (cut(x, C) for x in (q, k, v, (g * LOG2E).clamp_(min=low)))  # [M, C, ..]
+    b = g.cumsum(1)
+    r = b[:, REACH - 1 :: rows].detach()  # [M, n, K], n = C/8
+    scaled = (r + math.log2(K) / 2).unsqueeze(2)  # 1/√K is in the exponents
+    up = (b.unflatten(1, (-1, rows)) - scaled).exp2_()  # [M, n, 8, K]
+    down = (r.unsqueeze(2) - b.unsqueeze(1)).clamp_(max=-REACH * low).exp2_()  # [M, n, C, K]
+    qr, kr = q.unflatten(1, (-1, rows)) * up, k.unsqueeze(1) * down
+    seen = torch.bmm(qr.flatten(0, 1), kr.flatten(0, 1).mT).view(-1, C, C)
+    seen = seen.tril_() if same is None else seen.where(same.tril(), 0)
+    since, until = r.exp2().unsqueeze(2), (b[:, -1:] - r[:, -1:]).exp2_()
+    qs, ks = (qr * since).flatten(1, 2), kr[:, -1] * until  # to go with the state before the chunk; into that after it
+    keep = b[:, -1].exp2()
+    if enter is not None and leave is not None:
+        qs, ks, keep = qs * enter, ks * leave, keep * enter[:, -1]
+    keep = keep.view(-1, B, H, K, 1)
+    states = carry(keep, torch.bmm(ks.mT, v).view(-1, B, H, K, v.shape[-1]), state)
+    o = torch.baddbmm(torch.bmm(seen, v), qs, states[:-1].flatten(0, 2))
+    return join(o, B, H), states[-1].clone(), v, up, down, qr, kr, seen, since, until, qs, ks, keep, states
+
+
+def _gradient(
+    kept: tuple[Tensor, ...], do: Tensor, last: Tensor, same: Tensor | None, enter: Tensor | None, leave: Tensor | None
+) -> tuple[Tensor, ...]:
+    """Where b_i stands it multiplies what stands with q_i or divides what stands with k_i, so that its gradient is
+    q_i · dq_i − k_i · dk_i, and more in the last row, to which decays in the state run."""
+    v, up, down, qr, kr, seen, since, until, qs, ks, keep, states = kept
+    (B, H), (C, K) = last.shape[:2], qs.shape[1:]
+    do, past = cut(do, C), states[:-1].flatten(0, 2)
+    back = carry_back(keep, torch.bmm(qs.mT, do).view_as(states[:-1]), last)
+    after = back[1:].flatten(0, 2)
+    dv = torch.baddbmm(torch.bmm(seen.mT, do), ks, after)
+    dqs, dks = torch.bmm(do, past.mT), torch.bmm(v, after.mT)
+    if enter is not None and leave is not None:
+        dqs, dks = dqs * enter, dks * leave
+    dseen = torch.bmm(do, v.mT)
+    dseen = (dseen.tril_() if same is None else dseen.where(same.tril(), 0)).view(-1, 2 * REACH, C)
+    dqr = torch.bmm(dseen, kr.flatten(0, 1)).view_as(qr).addcmul_(dqs.view_as(qr), since)
+    dkr = torch.bmm(dseen.mT, qr.flatten(0, 1)).view_as(kr)
+    dkr[:, -1].addcmul_(dks, until)
+    db = (qr * dqr).flatten(1, 2) - (kr * dkr).sum(1)
+    db[:, -1] += (ks * dks).sum(1) + torch.linalg.vecdot(after, past) * keep.view(-1, K)
+    dg = db.flip(1).cumsum(1).flip(1)
+    dq, dk = dqr.mul_(up).flatten(1, 2), dkr.mul_(down).sum(1)
+    return *(join(x, B, H) for x in (dq, dk, dv, dg)), back[0]

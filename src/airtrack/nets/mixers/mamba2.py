@@ -14,10 +14,10 @@ from airtrack.core.part import Slot, part
 from airtrack.nets.canon import CanonLayer
 from airtrack.nets.mixers.chunks import (
     LOG2E,
-    Apart,
+    Carry,
     Rate,
-    Scan,
     along,
+    apart,
     fill,
     floor,
     kernel,
@@ -156,17 +156,16 @@ def state_space(
         state = None if state is None else state.transpose(1, 2).contiguous()
         o, state = launch(partial(call, scale=1.0), state, documents, q=q, k=k, v=v, g=g)
         return o, state.transpose(1, 2)
-    kind, carried = v.dtype, state is not None
-    q, k, v, g = precise(q, k, v, g)
-    state = q.new_zeros(B, K, H, V) if state is None else state.to(q.dtype)
+    kind, (q, k, v, g) = v.dtype, precise(q, k, v, g)
+    first = q.new_zeros(B, K, H, V) if state is None else state.to(q.dtype)
     if T == 0:
-        return v.to(kind), state
-    if T == 1 and carried:
-        o, state = _one(q, k, v, g, state, documents)
+        return v.to(kind), first
+    if T == 1 and state is not None:
+        o, last = _one(q, k, v, g, first, documents)
     else:
         with torch.autocast(q.device.type, enabled=False):
-            o, state = _chunks(q, k, v, g, state, documents, chunk)
-    return o.to(kind), state
+            o, last = _chunks(q, k, v, g, first, documents, chunk)
+    return o.to(kind), last
 
 
 def _one(q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor, documents: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -186,16 +185,17 @@ def _chunks(
     q, k, v, g = (
         fill(x, C).unflatten(1, (-1, C)).transpose(0, 1) for x in (q, k, v, (g * LOG2E).clamp(min=floor(q.dtype)))
     )  # [N, B, C, ..]
-    apart = None if documents is None else Apart(documents, T, C)
+    same, enter, leave = (None,) * 3 if documents is None else apart(documents, T, C, 1)
     b = g.transpose(2, 3).cumsum(-1)  # [N, B, H, C]
     since, until = torch.exp2(b), torch.exp2(b[..., -1:] - b)
     keep = since[..., -1]  # [N, B, H]
-    if apart is not None:
-        enter, leave = apart.enter.squeeze(-1), apart.leave.squeeze(-1)
-        since, until, keep = since * enter, until * leave, keep * (enter & leave)[..., -1]
-    seen = (q @ k.mT).unsqueeze(2) * weights(b, apart)  # [N, B, H, C, C]
+    if same is not None and enter is not None and leave is not None:
+        enter, leave = (x.view(*b.shape[:2], 1, C) for x in (enter, leave))
+        since, until, keep = since * enter, until * leave, keep * enter[..., -1]
+        same = same.view(*b.shape[:2], 1, C, C)
+    seen = (q @ k.mT).unsqueeze(2) * weights(b, same)  # [N, B, H, C, C]
     add = k.mT @ (v * until.transpose(2, 3).unsqueeze(-1)).flatten(3)  # [N, B, K, H V]
-    states = Scan.apply(keep[:, :, None, :, None], add.unflatten(-1, (H, V)), state)  # [N + 1, B, K, H, V]
+    states = Carry.apply(keep[:, :, None, :, None], add.unflatten(-1, (H, V)), state)  # [N + 1, B, K, H, V]
     past = (q @ states[:-1].flatten(3)).unflatten(-1, (H, V)) * since.transpose(2, 3).unsqueeze(-1)
     o = (seen @ v.transpose(2, 3)).transpose(2, 3) + past  # [N, B, C, H, V]
     return o.transpose(0, 1).flatten(1, 2)[:, :T], states[-1]
