@@ -105,6 +105,6 @@ def _linear_released(mixer: Fields) -> Any:
 RELEASED = {
     "llama": _llama_released,
     "gla5": _linear_released({"name": "gla", "expand_k": 1.0, "expand_v": 2.0, "output_rank": 16, "eps": EPS}),
-    "gdn2": _linear_released({"name": "deltanet", "expand_v": 2.0, "output_rank": 16, "eps": EPS}),
+    "gdn2": _linear_released({"name": "deltanet", "expand_k": 1.0, "expand_v": 2.0, "output_rank": 16, "eps": EPS}),
     "mamba2": _linear_released({"name": "mamba2", "state": 128, "eps": EPS}),
 }

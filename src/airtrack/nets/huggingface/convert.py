@@ -230,7 +230,7 @@ def _export(
     }
     read = layout.read(Options(config)).net
     ours, theirs = _essence(net, layout.free), _essence(read, layout.free)
-    lost = [name for name in ours if not _same(ours[name], theirs.get(name))]
+    lost = [name for name in ours if name not in theirs or not _same(ours[name], theirs[name])]
     if "canon" in lost:  # then it does not matter how they are made
         lost = [name for name in lost if not name.startswith("canon_layer.")]
     if lost:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from airtrack.core.part import SpecError
+from airtrack.nets.canon import CanonLayer
 from airtrack.nets.decoder import Decoder
 from airtrack.nets.mlps.gated import Gated
 from airtrack.nets.mlps.plain import Plain
@@ -23,6 +24,8 @@ ACTIVATIONS = {  # theirs → ours
     "relu": "relu",
     "relu2": "relu2",
 }
+
+CANON = {"kernel": 4, "residual": True, "activation": False, "bias": False}  # canon_…, as released
 
 
 class Options:
@@ -149,12 +152,32 @@ class Layout:
     free: tuple[str, ...] = ()
 
 
+def own_convolution(kernel: int, bias: bool = False) -> CanonLayer:
+    """The short convolution of linear models, with its SiLU: "Canon-b"."""
+    return CanonLayer(kernel=kernel, residual=False, activation=True, bias=bias, start="uniform" if bias else "normal")
+
+
+def canon_of(options: Options, offered: str = "ABCD") -> dict[str, Any]:
+    """The fields `canon` and `canon_layer`, as the released models of Physics of Language Models 4.2 say them: capital
+    letters are places, and b is a linear model's own convolution."""
+    letters = set(options.get("canon_set", "")) - {"b"}
+    if strange := sorted(letters - set(offered)):
+        fact = f"canon_set {options.get('canon_set', '')!r} asks for Canon {', '.join(strange)}"
+        raise SpecError(f"{fact}, which as {options.need('model_type')} computes it is not offered here")
+    layer = {name: options.get(f"canon_{name}", default) for name, default in CANON.items()}
+    return {"canon": "".join(sorted(letters)), "canon_layer": CanonLayer(**layer) if letters else CanonLayer()}
+
+
+def canon_to(net: Decoder, own: bool = False) -> dict[str, Any]:
+    """The options of `canon_of`; own: beside a convolution of the mixer's own."""
+    letters = "".join(sorted(net.canon + "b" * own, key=str.lower))
+    return {"canon_set": letters, **{f"canon_{name}": getattr(net.canon_layer, name) for name in CANON}}
+
+
 def gated_of(hidden: int, width: int, **fields: Any) -> Gated:
-    """The gated MLP of so many hidden channels, in the plainest words."""
+    """The gated MLP of so many hidden channels; where its defaults give them, it has its defaults."""
     usual = Gated(**fields)
-    return (
-        usual if usual.build(width).down.in_features == hidden else Gated(expand=hidden / width, multiple=1, **fields)
-    )
+    return usual if usual.hidden(width) == hidden else Gated(expand=hidden / width, multiple=1, **fields)
 
 
 def plain_of(hidden: int, width: int, **fields: Any) -> Plain:

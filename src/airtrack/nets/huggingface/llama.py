@@ -15,6 +15,8 @@ from airtrack.nets.huggingface.layout import (
     Options,
     Reading,
     Row,
+    canon_of,
+    canon_to,
     gated_of,
     theirs_of,
     turned_apart,
@@ -120,11 +122,8 @@ def _read_canon(options: Options) -> Reading:
     version = options.get("rope_version", "huggingface")
     if version not in ("huggingface", "lingua"):
         raise SpecError(f"rope_version {version!r} is none of huggingface, lingua")
-    letters = "".join(sorted(set(options.get("canon_set", ""))))
-    layer = {name: options.get(f"canon_{name}", default) for name, default in CANON.items()}
     size = options.get("head_dim", options.need("hidden_size") // options.need("num_attention_heads"))
-    dims = options.get("rope_dim", 0) or size
-    return _read(options, dims, canon=letters, canon_layer=CanonLayer(**layer) if letters else CanonLayer())
+    return _read(options, options.get("rope_dim", 0) or size, **canon_of(options))
 
 
 def _write_canon(net: Decoder, module: Any) -> dict[str, Any]:
@@ -132,12 +131,9 @@ def _write_canon(net: Decoder, module: Any) -> dict[str, Any]:
         "rope_version": "lingua",  # whose pairs are ours
         "rope_dim": round(net.positions.dims * module.blocks[0].mixer.size),
         "qk_norm": net.mixer.qk_norm == "vector",
-        "canon_set": net.canon,
-        **{f"canon_{name}": getattr(net.canon_layer, name) for name in CANON},
+        **canon_to(net),
     }
 
-
-CANON = {"kernel": 4, "residual": True, "activation": False, "bias": False}  # canon_… and the released defaults
 
 LAYOUTS = (
     Layout(

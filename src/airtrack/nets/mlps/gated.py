@@ -36,5 +36,8 @@ class Gated:
 
     def build(self, width: int, *, canon: Horizontal | None = None) -> FeedForward:
         """A module, x [B, T, width] → [B, T, width]; `canon` makes the Canon layer on concat(gate, up) ("Canon-D")."""
-        hidden = max(1, int(self.expand * width + 1e-6) // self.multiple) * self.multiple  # 8/3 · 3 is just below 8
-        return FeedForward(width, hidden, self.activation, self.bias, canon, gated=True)
+        return FeedForward(width, self.hidden(width), self.activation, self.bias, canon, gated=True)
+
+    def hidden(self, width: int) -> int:
+        """The hidden width."""
+        return max(1, int(self.expand * width + 1e-6) // self.multiple) * self.multiple  # 8/3 · 3 is just below 8
