@@ -6,7 +6,7 @@ within a round. The placebo is the trainings by themselves once more: how far it
 ratio here can be trusted. The last column is what a batched program could reach if calling operations cost nothing:
 the time of a step over what is left of it after the time of a step on one row of two tokens.
 
-    python benchmarks/together.py [--rounds 12] [--copies 2 4 8 16]
+    python benchmarks/together.py [--rounds 8] [--copies 2 4 8 16]
 """
 
 import os
@@ -104,7 +104,7 @@ def race(arms, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--copies", type=int, nargs="+", default=[2, 4, 8, 16])
     options = parser.parse_args()
     heads = "".join(f"{f'k = {k}':>8}" for k in options.copies)
