@@ -36,6 +36,11 @@ def precise(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors)
 
 
+def length_for(size: int, least: int) -> int:
+    """The length of chunks that proved fastest on a CPU: `least`, twice that where keys have 64 dimensions or more."""
+    return least if size < 64 else 2 * least
+
+
 def fill(x: Tensor, chunk: int) -> Tensor:
     """[B, T, ..] → [B, N · chunk, ..], zeros at the end."""
     lacking = -x.shape[1] % chunk

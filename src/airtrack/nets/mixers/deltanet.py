@@ -21,6 +21,7 @@ from airtrack.nets.mixers.chunks import (
     join,
     kernel,
     launch,
+    length_for,
     precise,
     shares,
     weights,
@@ -42,7 +43,7 @@ class DeltaNet:
     conv         the model's own short convolution on q, k and v, with its SiLU ("Canon-b"); null: SiLU alone
     output_rank  rank of the output gate, its second map with a bias; null: full, and none
     eps          of the norm
-    chunk        positions that are computed together
+    chunk        positions that are computed together; null: 16, or 32 where K is 64 or more
 
     The defaults have 6 width² weights and, at a head for every 128 of width, as in Physics of Language Models 4.1, a
     state of 144 · width. PhysicsLM4's GDN2 is expand_k 1, expand_v 2, output_rank 16.
@@ -62,7 +63,7 @@ class DeltaNet:
     conv: Annotated[Any, Slot("canon")] | None = CANON_B
     output_rank: Annotated[int, Gt(0)] | None = None
     eps: Annotated[float, Gt(0)] = 1e-5
-    chunk: Annotated[int, Gt(0)] = 16
+    chunk: Annotated[int, Gt(0)] | None = None
 
     def refuse(self, width: int, heads: int) -> None:
         """Raises ValueError where heads cannot share the keys or the values."""
@@ -80,6 +81,7 @@ class DeltaRule(nn.Module):
         super().__init__()
         self.spec, self.heads = spec, heads
         self.K, self.V = shares(width, heads, expand_k=spec.expand_k, expand_v=spec.expand_v)
+        self.chunk = spec.chunk or length_for(self.K, 16)
         self.inputs = Inputs(width, heads, [self.K, self.V], spec.conv, canon)
         self.beta = nn.Linear(width, heads, bias=False)
         self.forget = nn.Linear(width, heads, bias=False) if spec.gated else None
@@ -100,7 +102,7 @@ class DeltaRule(nn.Module):
     def flops(self, length: int) -> int:
         """Of matrix products and Canon, over one row of so many tokens, the last chunk filled up; not of the solution
         of the triangular systems, chunk² / 3 multiply-adds a token and head."""
-        C, K, V = self.spec.chunk, self.K, self.V
+        C, K, V = self.chunk, self.K, self.V
         N = -(-length // C)
         maps = self.beta.weight.numel() + (0 if self.forget is None else self.forget.weight.numel())
         own = 2 * (C * C * (3 * K + 2 * V) + 3 * C * K * V)
@@ -117,7 +119,7 @@ class DeltaRule(nn.Module):
         g = torch.zeros_like(beta) if self.forget is None else self.rate(self.forget(x))[1]  # type: ignore[misc]
         state = None if cache is None else cache.get("state")
         documents = None if documents is None else documents[:, -x.shape[1] - 1 :]
-        o, state = delta_rule(q, k, v, g, beta, state, documents, self.spec.chunk)
+        o, state = delta_rule(q, k, v, g, beta, state, documents, self.chunk)
         if cache is not None:
             cache["state"] = state
         return self.output(o, x)
@@ -137,7 +139,7 @@ def delta_rule(
     beta: Tensor,
     state: Tensor | None = None,
     documents: Tensor | None = None,
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """S_t = e^{g_t} S_{t−1} + β_t k_t (v_t − (e^{g_t} S_{t−1})ᵀ k_t)ᵀ, o_t = S_tᵀ q_t / √K.
 
@@ -160,7 +162,7 @@ def delta_rule(
     if T == 1 and state is not None:
         o, last = _one(q, k, v, g, beta, first, documents)
     else:
-        o, last = in_chunks(_run, _gradient, (q, k, v, g, beta), first, documents, chunk)
+        o, last = in_chunks(_run, _gradient, (q, k, v, g, beta), first, documents, chunk or length_for(K, 16))
     return o.to(kind), last
 
 
@@ -195,7 +197,7 @@ def _run(
     made at once (the UT form of the paper, section 3.3).
     """
     B, _, H, K = q.shape
-    g = (g * LOG2E).clamp_(min=floor(q.dtype))
+    g = (g * LOG2E).clamp_min_(floor(q.dtype))
     q, k, v, g, beta = (cut(x, C) for x in (q, k, v, g, beta))  # [M, C, ..]
     q = q.mul_(K**-0.5)
     b = g.cumsum(1)
@@ -204,7 +206,7 @@ def _run(
     if enter is not None and leave is not None:
         since, until = since * enter, until * leave
     keep = since[:, -1].view(-1, B * H, 1, 1)
-    near = (torch.bmm(k, k.mT) * decay).tril_(-1)
+    near = (torch.bmm(k, k.mT) * decay).tril(-1)
     inverse = invert(near * beta.unsqueeze(-1))
     left = inverse * beta.unsqueeze(1)
     U, W = torch.bmm(left, v), torch.bmm(left * since.mT, k)
@@ -240,13 +242,13 @@ def _gradient(
         des.append(torch.baddbmm(de, s, back))
         back = torch.baddbmm(torch.addcmul(ds, f, back), w.mT, des[-1], alpha=-1)
     de, after = torch.cat(des[::-1]), torch.cat(after[::-1])
-    dw, dks, dqs = torch.bmm(de, past.mT).neg_(), torch.bmm(e, after.mT), torch.bmm(do, past.mT)
-    # U = inverse · (β v), W = inverse · (β since k), and the inverse's gradient is −inverseᵀ (dU Uᵀ + dW Wᵀ), below 0
-    du, dw = torch.bmm(inverse.mT, de), torch.bmm(inverse.mT, dw)
-    dlower = torch.baddbmm(torch.bmm(du, U.mT), dw, W.mT).neg_().tril_(-1)
-    along = torch.linalg.vecdot(dw, k).unsqueeze(-1)  # [M, C, 1]
-    dbeta = torch.linalg.vecdot(du, v).unsqueeze(-1) + along * since
-    dsince = along * beta.unsqueeze(-1) + torch.linalg.vecdot(dqs, q).unsqueeze(-1)
+    dks, dqs = torch.bmm(e, after.mT), torch.bmm(do, past.mT)
+    # with U = A β v, W = A β since k, A the inverse: the gradient of L = 1/A − 1 is −Aᵀ (dU Uᵀ + dW Wᵀ), dW = −de Sᵀ
+    du, less = torch.bmm(inverse.mT, de), torch.bmm(inverse.mT, torch.bmm(de, past.mT))
+    dlower = torch.baddbmm(torch.bmm(less, W.mT), du, U.mT, alpha=-1).tril_(-1)
+    along = torch.linalg.vecdot(less, k).unsqueeze(-1)  # [M, C, 1]
+    dbeta = torch.linalg.vecdot(du, v).unsqueeze(-1) - along * since
+    dsince = torch.linalg.vecdot(dqs, q).unsqueeze(-1) - along * beta.unsqueeze(-1)
     duntil = torch.linalg.vecdot(dks, ks)  # · until
     dseen = torch.bmm(do, e.mT)
     pairs = dlower * near
@@ -258,6 +260,6 @@ def _gradient(
     dseen, dnear = dseen.mul_(decay), dlower.mul_(beta.unsqueeze(-1)).mul_(decay)
     dq = torch.bmm(dseen, k).addcmul_(dqs, since).mul_(K**-0.5)
     dk = torch.baddbmm(torch.bmm(dseen.mT, q), dnear + dnear.mT, k)
-    dk = dk.addcmul_(dks, until).addcmul_(dw, beta.unsqueeze(-1) * since)
+    dk = dk.addcmul_(dks, until).addcmul_(less, beta.unsqueeze(-1) * since, value=-1)
     dv = du * beta.unsqueeze(-1)
     return *(join(x, B, H) for x in (dq, dk, dv, dg, dbeta.squeeze(-1))), back.view_as(last)

@@ -26,6 +26,7 @@ from airtrack.nets.mixers.chunks import (
     join,
     kernel,
     launch,
+    length_for,
     precise,
     shares,
 )
@@ -46,7 +47,7 @@ class Gla:
     gate_divisor  what the log of a gate is divided by
     output_rank   rank of the output gate, its second map with a bias; null: full, and none
     eps           of the norm
-    chunk         positions that are computed as one matrix product
+    chunk         positions that are computed together, a multiple of 8; null: 16, or 32 where K is 64 or more
 
     The paper's models have 4 heads at every width. PhysicsLM4's GLA5 is expand_k 1, expand_v 2, output_rank 16.
     Canon-B lies between the projection and the convolution or SiLU, where Physics of Language Models 4.1 wants it:
@@ -65,7 +66,7 @@ class Gla:
     gate_divisor: Annotated[float, Gt(0)] = 16.0
     output_rank: Annotated[int, Gt(0)] | None = None
     eps: Annotated[float, Gt(0)] = 1e-5
-    chunk: Annotated[int, Gt(0), MultipleOf(2 * REACH)] = 16
+    chunk: Annotated[int, Gt(0), MultipleOf(2 * REACH)] | None = None
 
     def refuse(self, width: int, heads: int) -> None:
         """Raises ValueError where heads cannot share the keys or the values."""
@@ -83,6 +84,7 @@ class GatedLinear(nn.Module):
         super().__init__()
         self.spec, self.heads = spec, heads
         self.K, self.V = shares(width, heads, expand_k=spec.expand_k, expand_v=spec.expand_v)
+        self.chunk = spec.chunk or length_for(self.K, 16)
         self.inputs = Inputs(width, heads, [self.K, self.V], spec.conv, canon)
         self.forget = LowRank(width, spec.gate_rank, heads * self.K)
         self.output = Output(width, heads, self.V, spec.output_rank, spec.eps)
@@ -100,7 +102,7 @@ class GatedLinear(nn.Module):
 
     def flops(self, length: int) -> int:
         """Of matrix products and Canon, over one row of so many tokens, the last chunk filled up."""
-        C = self.spec.chunk
+        C = self.chunk
         T, K, V = -(-length // C) * C, self.K, self.V
         own = 2 * length * (self.forget.down.weight.numel() + self.forget.up.weight.numel())
         own += 2 * T * self.heads * (C * K + C * V + 2 * K * V)
@@ -116,7 +118,7 @@ class GatedLinear(nn.Module):
         g = logsigmoid(gate) / self.spec.gate_divisor
         state = None if cache is None else cache.get("state")
         documents = None if documents is None else documents[:, -x.shape[1] - 1 :]
-        o, state = gated_linear(q, k, v, g, state, documents, self.spec.chunk)
+        o, state = gated_linear(q, k, v, g, state, documents, self.chunk)
         if cache is not None:
             cache["state"] = state
         return self.output(o, x)
@@ -129,7 +131,7 @@ def gated_linear(
     g: Tensor,
     state: Tensor | None = None,
     documents: Tensor | None = None,
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """S_t = diag(exp g_t) S_{t−1} + k_t v_tᵀ, o_t = S_tᵀ q_t / √K.
 
@@ -151,7 +153,7 @@ def gated_linear(
     if T == 1 and state is not None:
         o, last = _one(q, k, v, g, first, documents)
     else:
-        o, last = in_chunks(_run, _gradient, (q, k, v, g), first, documents, chunk)
+        o, last = in_chunks(_run, _gradient, (q, k, v, g), first, documents, chunk or length_for(K, 16))
     return o.to(kind), last
 
 
@@ -186,15 +188,15 @@ def _run(
     """
     B, _, H, K = q.shape
     rows, low = 2 * REACH, floor(q.dtype)
-    q, k, v, g = (cut(x, C) for x in (q, k, v, (g * LOG2E).clamp_(min=low)))  # [M, C, ..]
+    q, k, v, g = (cut(x, C) for x in (q, k, v, (g * LOG2E).clamp_min_(low)))  # [M, C, ..]
     b = g.cumsum(1)
     r = b[:, REACH - 1 :: rows].detach()  # [M, n, K], n = C/8
     scaled = (r + math.log2(K) / 2).unsqueeze(2)  # 1/√K is in the exponents
     up = (b.unflatten(1, (-1, rows)) - scaled).exp2_()  # [M, n, 8, K]
-    down = (r.unsqueeze(2) - b.unsqueeze(1)).clamp_(max=-REACH * low).exp2_()  # [M, n, C, K]
+    down = (r.unsqueeze(2) - b.unsqueeze(1)).clamp_max_(-REACH * low).exp2_()  # [M, n, C, K]
     qr, kr = q.unflatten(1, (-1, rows)) * up, k.unsqueeze(1) * down
     seen = torch.bmm(qr.flatten(0, 1), kr.flatten(0, 1).mT).view(-1, C, C)
-    seen = seen.tril_() if same is None else seen.where(same.tril(), 0)
+    seen = seen.tril() if same is None else seen.where(same.tril(), 0)
     since, until = r.exp2().unsqueeze(2), (b[:, -1:] - r[:, -1:]).exp2_()
     qs, ks = (qr * since).flatten(1, 2), kr[:, -1] * until  # to go with the state before the chunk; into that after it
     keep = b[:, -1].exp2()

@@ -22,13 +22,14 @@ from airtrack.nets.mixers.chunks import (
     floor,
     kernel,
     launch,
+    length_for,
     precise,
     shares,
     weights,
 )
 from airtrack.nets.protocols import Horizontal
 
-OWN = CanonLayer(residual=False, activation=True, bias=True)  # started like PyTorch's Conv1d, but for the bias: zero
+OWN = CanonLayer(residual=False, activation=True, bias=True)  # Mamba2's, but that the bias starts at zero, not U(−½, ½)
 
 
 @part("mixer")
@@ -44,7 +45,7 @@ class Mamba2:
     conv    the model's own short convolution on x, B and C, with its SiLU ("Canon-b"); null: nothing, not even SiLU, as
             in Physics of Language Models 4.1
     eps     of the norm
-    chunk   positions that are computed together
+    chunk   positions that are computed together; null: 32, or 64 where the state has 64 dimensions or more
 
     Canon-B lies on the whole of the first map's output, before the convolution: 2 · expand · width + 2 · state + heads
     channels. "AbCD" of that paper is canon ACD here; "ABCD", canon ABCD and conv null.
@@ -59,7 +60,7 @@ class Mamba2:
     expand: Annotated[float, Gt(0)] = 2.0
     conv: Annotated[Any, Slot("canon")] | None = OWN
     eps: Annotated[float, Gt(0)] = 1e-5
-    chunk: Annotated[int, Gt(0)] = 32
+    chunk: Annotated[int, Gt(0)] | None = None
 
     def refuse(self, width: int, heads: int) -> None:
         """Raises ValueError where heads cannot share the channels."""
@@ -77,6 +78,7 @@ class StateSpace(nn.Module):
         super().__init__()
         self.spec, self.heads = spec, heads
         (self.V,) = shares(width, heads, expand=spec.expand)
+        self.chunk = spec.chunk or length_for(spec.state, 32)
         inner = heads * self.V
         self.sizes = [inner, inner + 2 * spec.state, heads]  # of z, of what the convolution lies on, of Δ
         self.into = nn.Linear(width, sum(self.sizes), bias=False)
@@ -99,7 +101,7 @@ class StateSpace(nn.Module):
 
     def flops(self, length: int) -> int:
         """Of matrix products and Canon, over one row of so many tokens, the last chunk filled up."""
-        C, K, H, V = self.spec.chunk, self.spec.state, self.heads, self.V
+        C, K, H, V = self.chunk, self.spec.state, self.heads, self.V
         T = -(-length // C) * C
         own = 2 * length * (self.into.weight.numel() + self.out.weight.numel())
         own += 2 * T * (C * K + C * H * V + 2 * K * H * V)
@@ -123,7 +125,7 @@ class StateSpace(nn.Module):
         state = None if cache is None else cache.get("state")
         documents = None if documents is None else documents[:, -x.shape[1] - 1 :]
         written = u * size.unsqueeze(-1).to(u.dtype)
-        y, state = state_space(c, b, written, g, state, documents, self.spec.chunk)
+        y, state = state_space(c, b, written, g, state, documents, self.chunk)
         if cache is not None:
             cache["state"] = state
         y = (y + u * self.D.to(u.dtype).unsqueeze(-1)).flatten(2)
@@ -137,7 +139,7 @@ def state_space(
     g: Tensor,
     state: Tensor | None = None,
     documents: Tensor | None = None,
-    chunk: int = 32,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """S_t = e^{g_t} S_{t−1} + k_t v_tᵀ, o_t = S_tᵀ q_t, a state for every head, q and k the same for all.
 
@@ -164,7 +166,7 @@ def state_space(
         o, last = _one(q, k, v, g, first, documents)
     else:
         with torch.autocast(q.device.type, enabled=False):
-            o, last = _chunks(q, k, v, g, first, documents, chunk)
+            o, last = _chunks(q, k, v, g, first, documents, chunk or length_for(K, 32))
     return o.to(kind), last
 
 
