@@ -193,6 +193,29 @@ def test_older_names():
     assert distance(theirs(IDS).logits, from_state(config, theirs.state_dict()).module(IDS))[0] > 1e-3
 
 
+@pytest.mark.parametrize("stop", [None, 3, 7])
+@pytest.mark.parametrize("name", ["llama-grouped", "neox", "gpt2"])
+def test_generation_is_that_of_transformers(name, stop):
+    theirs = peer(name).double()
+    ours = from_state(theirs.config.to_dict(), theirs.state_dict(), dtype=torch.float64).module
+    ids = IDS[:, :4]
+    for beams, penalty in ((1, 0.0), (2, 0.0), (4, 0.0), (4, 1.0), (3, 2.0)):
+        settings = {"length_penalty": penalty, "early_stopping": "never"} if beams > 1 else {}
+        expected = theirs.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=8,
+            do_sample=False,
+            num_beams=beams,
+            eos_token_id=stop,
+            pad_token_id=0 if stop is None else stop,
+            **settings,
+        )
+        made = ours.generate(ids, 8, beams=beams, stop=stop, length_penalty=penalty)
+        assert torch.equal(made[:, : expected.shape[1]], expected)
+        assert set(made[:, expected.shape[1] :].flatten().tolist()) <= {stop}
+
+
 # -------------------------------------------------------------------------------------------------------- LlamaCanon
 
 

@@ -21,6 +21,9 @@ NETS = {
     "rope-canon": {"canon": "ABCD"},
     "learned": {"positions": "learned", "tied": True},
     "none-grouped": {"positions": "none", "mixer": {"name": "attention", "groups": 1, "window": 3}, "canon": "A"},
+    "gla": {"positions": "none", "mixer": "gla", "canon": "ACD"},
+    "mamba2": {"positions": "none", "mixer": {"name": "mamba2", "state": 4}, "mlp": "none", "canon": "B"},
+    "deltanet": {"positions": "none", "mixer": "deltanet"},
 }
 
 
