@@ -1,4 +1,4 @@
-"""Trainings side by side in one program (`airtrack.train.together`) against the same trainings one after the other.
+"""Trainings side by side in one program (`airtrack.train.abreast`) against the same trainings one after the other.
 
 Both do what a study's trials do at a step: data, gradient, clipping, fused AdamW, schedule; no judge looks. They
 alternate within one process and are timed by the CPU time of the thread; ratios are medians over rounds of the ratio
@@ -25,7 +25,7 @@ from airtrack.core.given import IGNORE, Batch, Corpus
 from airtrack.core.meter import Meter
 from airtrack.core.part import build
 from airtrack.core.streams import Streams
-from airtrack.train.together import _Copy, _Program
+from airtrack.train.abreast import _Copy, _Program
 
 torch.set_num_threads(1)
 ENDLESS = 1 << 40

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from torch import nn
 
 from airtrack.core.given import Corpus, treated
@@ -19,7 +19,7 @@ from airtrack.core.streams import Streams
 from airtrack.nets.model import TorchLanguageModel
 from airtrack.train.compiling import compiled, compiles
 from airtrack.train.device import demand, seeded
-from airtrack.train.gradient import Gradient
+from airtrack.train.gradient import Gradient, Guide
 from airtrack.train.state import restore, saved
 
 
@@ -42,6 +42,7 @@ class Train:
     precision   of matrix products: float32, or bfloat16 on cuda; parameters and optimiser stay float32
     compile     auto: compile the net's blocks where a training is long enough to pay for it, and where that can be
                 done; the model's fact `compiled` says whether it was
+    share       of the budget that is left, to be spent here; the rest is for changes that follow in a `then`
 
     Raises `Diverged` when the loss is not finite, and `SpecError` for what is not there or does not go together: a GPU,
     a compiler, a net for the objective. On the CPU, with one thread and the same versions, the same seed gives the
@@ -72,6 +73,7 @@ class Train:
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: Literal["auto", "never", "always"] = "auto"
+    share: Annotated[float, Gt(0), Le(1)] = 1.0
 
     accepts: ClassVar[type] = Corpus
     returns: ClassVar[type] = TorchLanguageModel
@@ -83,6 +85,8 @@ class Train:
         if self.precision == "bfloat16" and self.device == "cpu":
             fact = "a CPU is slower in bfloat16 (0.46 of the speed, nanoGPT's four layers of 128, without AMX)"
             raise SpecError(f"{fact}; set float32, or device: cuda", "precision")
+        if getattr(self.net, "inputs", "tokens") != "tokens":
+            raise SpecError(f"{type(self.net).__name__} reads {self.net.inputs}, and a corpus has tokens", "net")
         able, needed = getattr(self.net, "objective", "next"), getattr(self.objective, "kind", "next")
         if able != needed:
             fact = f"{type(self.net).__name__} is trained with {able!r}, and this objective is of the kind {needed!r}"
@@ -98,11 +102,14 @@ class Train:
         for fields in data.values if isinstance(data, Grid) else (data or {},):
             treated(task, fields)
 
-    def answer(self, given: Corpus, meter: Meter, streams: Streams) -> TorchLanguageModel:
+    def answer(self, given: Corpus, meter: Meter, streams: Streams, guide: Guide | None = None) -> TorchLanguageModel:
+        """The trained model. guide: a further term of the loss, see `Gradient`."""
         demand(self.device)
         given = given if self.data is None else given.treated(self.data)
         tokens = self.step_cost(given)
-        steps = int(meter.budget // tokens)
+        kept = meter.resume()
+        step: int = 0 if kept is None else kept["step"]
+        steps = int(self.share * (meter.budget - meter.spent + step * tokens) // tokens)
         model = self._model(given, streams)
         module = model.module.to(self.device)
         if self.recompute:
@@ -112,18 +119,16 @@ class Train:
         optimizer = self.optim.build(module)
         scheduler = self.schedule.build(optimizer, steps)
         half = self.precision == "bfloat16"
-        gradient = Gradient(module, pieces=self.accumulate, z_loss=self.z_loss, half=half)
+        gradient = Gradient(module, pieces=self.accumulate, z_loss=self.z_loss, half=half, guide=guide)
         parameters = list(module.parameters())
         module.train()
         with seeded(streams / "steps", self.device), compiled(module) if fast else nullcontext():
-            step = 0
-            if (kept := meter.resume()) is not None:
-                step = kept["step"]
+            if kept is not None:
                 restore(kept, module, optimizer, scheduler)
-            while meter.live(tokens):
+            while step < steps and meter.live(tokens):
                 x, y = self.objective.batch(given, step, self.batch, streams)
                 optimizer.zero_grad()
-                loss = gradient(x, y)
+                loss = gradient(x, y, step / steps)
                 if not math.isfinite(loss):
                     raise Diverged(f"the loss is {loss} at step {step}")
                 if self.clip is not None:

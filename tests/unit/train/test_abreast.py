@@ -17,7 +17,7 @@ from airtrack.core.then import Then
 from airtrack.nets.mlps.plain import FeedForward
 from airtrack.nets.stacked import Stacked
 from airtrack.study.trial import Trial, perform, perform_together
-from airtrack.train.together import together
+from airtrack.train.abreast import together
 
 DEPO = {"name": "depo", "n": 4, "hops": 1, "separator": True}
 PACKED = {"name": "mano", "length": 2, "modulus": 5, "context": 24}
