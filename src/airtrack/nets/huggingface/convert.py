@@ -61,7 +61,15 @@ def load_huggingface(
 def from_state(
     config: Mapping[str, Any], tensors: Tensors, *, start: int | None = None, dtype: torch.dtype = torch.float32
 ) -> TorchLanguageModel:
-    """The same from a configuration (what `config.json` holds) and tensors by their name, both in memory."""
+    """The same from a configuration (what `config.json` holds) and tensors by their name, both in memory.
+
+    >>> model = TorchLanguageModel.new(Decoder(layers=1, width=8, heads=2, canon="A"), Streams(0), vocab=5, length=4)
+    >>> config, tensors = to_state(model)
+    >>> config["model_type"], tensors["model.layers.0.canonA.weight"].shape
+    ('LlamaCanon', torch.Size([8, 1, 4]))
+    >>> torch.equal(from_state(config, tensors).module.head.weight, model.module.head.weight)
+    True
+    """
     options = Options(config)
     layout = _layout(options.need("model_type"))
     for name, neutral in (REFUSED | dict(layout.neutral)).items():
