@@ -149,7 +149,7 @@ def perform_together(
     """What `perform` gives for each of several trials, run by one function.
 
     answers  (recipes, givens, meters, streams) → an answer for each, or the `Diverged` that ended it:
-             `airtrack.train.together.together`
+             `airtrack.train.abreast.together`
     options  as for `perform`, the same for all; no checkpoint and no prefix
 
     Each trial's `cost` says among how many its seconds, of which it is given an equal share, were spent: `together`.
