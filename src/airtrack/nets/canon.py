@@ -109,7 +109,7 @@ class Canon(nn.Module):
             weight = weight + torch.eye(len(weight), 1, dtype=weight.dtype, device=weight.device)
         kernel = gpu_kernel() if x.is_cuda and not torch.compiler.is_compiling() else None
         if kernel is not None and x.dtype in kernel.DTYPES:
-            y = kernel.Taps.apply(x, weight, documents)
+            y = kernel._Taps.apply(x, weight, documents)
         else:
             weight = weight.to(x.dtype)  # under autocast x comes in half precision
             whole = None if documents is None else within(documents, x.dtype, len(weight))

@@ -108,7 +108,7 @@ def _backward(
     tl.store(partial + share, sums, mask=(number < KERNEL)[:, None] & real[None, :])
 
 
-class Taps(torch.autograd.Function):
+class _Taps(torch.autograd.Function):
     """Σ_j weight_j · x_{t−j}: x [B, T, D] of `DTYPES`, weight [kernel, D], documents [B, T] or None → [B, T, D].
 
     The sum is single precision, whatever x and weight are. Derivatives of derivatives and torch.func's transforms go by

@@ -8,7 +8,7 @@ from airtrack.nets.canon import Canon, shifted_sum, within
 try:
     from triton import knobs
 
-    from airtrack.nets.canon_triton import Taps
+    from airtrack.nets.canon_triton import _Taps
 except ImportError:
     reason = "needs triton (pip install triton; TRITON_INTERPRET=1 runs it without a GPU)"
     pytest.skip(reason, allow_module_level=True)
@@ -33,7 +33,7 @@ def segments(B, T, seed=0):
 def both(x, weight, documents, g):
     """[y, gx, gw] of the kernels, and in double precision of the definition at the same rounded numbers."""
     x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
-    y = Taps.apply(x, weight, documents)
+    y = _Taps.apply(x, weight, documents)
     ours = [y, *torch.autograd.grad(y, [x, weight], g)]
     x, weight = x.detach().double().requires_grad_(), weight.detach().double().requires_grad_()
     whole = None if documents is None else within(documents, x.dtype, len(weight))
@@ -97,7 +97,7 @@ def test_second_derivatives_are_those_of_the_definition(packed):
         first = torch.autograd.grad(f(x, weight).tanh().square().sum(), [x, weight], create_graph=True)
         return torch.autograd.grad(sum(g.square().sum() for g in first), [x, weight])
 
-    ours = curvature(lambda x, weight: Taps.apply(x, weight, documents))
+    ours = curvature(lambda x, weight: _Taps.apply(x, weight, documents))
     for mine, plain in zip(ours, curvature(lambda x, weight: shifted_sum(x, weight, whole))):
         assert torch.allclose(mine, plain, rtol=1e-4, atol=1e-5)
 
@@ -106,7 +106,7 @@ def test_torch_func_sees_through():
     x, weight = draw(4, 6, 2), draw(4, 2)
 
     def loss(weight, row):
-        return Taps.apply(row[None], weight, None).pow(3).sum()
+        return _Taps.apply(row[None], weight, None).pow(3).sum()
 
     each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weight, x)
     for i in range(4):
