@@ -370,7 +370,6 @@ def test_half_precision_is_single_precision_but_for_its_rounding(spec, canon):
 def test_decays_stay_in_single_precision_under_autocast(name):
     inputs = draw(name, 40, 1, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(OPERATORS[name](*inputs)[0], OPERATORS[name](*inputs)[0].float())
         inside = OPERATORS[name](*inputs)[0]
     assert torch.equal(inside, OPERATORS[name](*inputs)[0])
 

@@ -101,7 +101,7 @@ class DeltaRule(nn.Module):
 
     def flops(self, length: int) -> int:
         """Of matrix products and Canon, over one row of so many tokens, the last chunk filled up; not of the solution
-        of the triangular systems, chunk² / 3 multiply-adds a token and head."""
+        of the triangular systems, chunk² / 2 multiply-adds a token and head."""
         C, K, V = self.chunk, self.K, self.V
         N = -(-length // C)
         maps = self.beta.weight.numel() + (0 if self.forget is None else self.forget.weight.numel())
