@@ -1,0 +1,53 @@
+"""The benchmarks of the nets run; what they measure at such sizes says nothing."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+def printed(script: str, *options: str) -> str:
+    command = [sys.executable, "-W", "error", str(FOLDER / script), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def tables(text: str) -> dict[str, list[str]]:
+    """What stands above a table → the names of its arms."""
+    found: dict[str, list[str]] = {}
+    for block in text.split("\n\n"):
+        title, *lines = block.strip().split("\n")
+        if arms := [line[:26].strip() for line in lines if re.search(r" \d+\.\d{3} +\d+\.\d\d +\(", line)]:
+            found[title] = arms
+    return found
+
+
+def test_nets() -> None:
+    found = tables(printed("nets.py", "--quick"))
+    assert len(found) == 4
+    assert all(arms[1].startswith("placebo") for arms in found.values())
+    decoders, canon, _, linear = found.values()
+    assert {"decoder", "by hand", "transformers"} <= set(decoders)
+    assert {"plain", "canon AC", "canon ABCD"} <= set(canon)
+    assert {"GLA", "Mamba2 (SSD)", "gated DeltaNet"} <= set(linear)
+
+
+def test_gpu_on_the_cpu() -> None:
+    found = tables(printed("gpu.py", "--quick", "--device", "cpu"))
+    assert len(found) == 6
+    assert all(arms[1].startswith("placebo") for arms in found.values())
+    ways = [title for title in found if title.startswith("Canon,")]
+    assert [re.split("[,:] ?", title)[1] for title in ways] == ["forward", "backward", "generation"]
+
+
+def test_gpu_without_one() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU, where the script measures for minutes")
+    assert printed("gpu.py") == "there is no GPU that this torch could use: nothing is measured\n"
