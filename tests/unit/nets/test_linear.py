@@ -131,6 +131,8 @@ def test_no_positions_leave_the_state_alone(name):
     assert o.shape == (B, 0, H, V)
     assert torch.equal(after, state)
     assert not OPERATORS[name](*inputs)[1].any()
+    none = [x[:0] for x in draw(name, 20, 1)]
+    assert [y.shape for y in OPERATORS[name](*none)] == [(0, 20, H, V), state[:0].shape]
 
 
 DOCUMENTS = torch.tensor([[0] * 3 + [1] * 1 + [2] * 20 + [3] * 8 + [4] * 5, [7] * 16 + [8] * 16 + [9] * 5])

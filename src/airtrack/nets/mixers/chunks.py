@@ -306,7 +306,8 @@ class Output(nn.Module):
         self.norm, self.out = nn.RMSNorm(size, eps), nn.Linear(inner, width, bias=False)
 
     def forward(self, o: Tensor, x: Tensor) -> Tensor:
-        return self.out(self.norm(o).flatten(2) * silu(self.gate(x)))
+        o = self.norm(o.to(self.norm.weight.dtype))  # under autocast the gain is in single precision
+        return self.out(o.flatten(2) * silu(self.gate(x)))
 
     def flops(self, length: int) -> int:
         return 2 * length * sum(p.numel() for p in self.parameters() if p.ndim == 2)

@@ -157,7 +157,7 @@ def delta_rule(
         return launch(call, state, documents, q=q, k=k, v=v, g=g, beta=beta)
     kind, (q, k, v, g, beta) = v.dtype, precise(q, k, v, g, beta)
     first = q.new_zeros(B, H, K, V) if state is None else state.to(q.dtype)
-    if T == 0:
+    if not v.numel():
         return v.to(kind), first
     if T == 1 and state is not None:
         o, last = _one(q, k, v, g, beta, first, documents)

@@ -148,7 +148,7 @@ def gated_linear(
         return launch(call, state, documents, q=q, k=k, v=v, g=g)
     kind, (q, k, v, g) = v.dtype, precise(q, k, v, g)
     first = q.new_zeros(B, H, K, V) if state is None else state.to(q.dtype)
-    if T == 0:
+    if not v.numel():
         return v.to(kind), first
     if T == 1 and state is not None:
         o, last = _one(q, k, v, g, first, documents)

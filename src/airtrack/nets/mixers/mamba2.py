@@ -129,7 +129,8 @@ class StateSpace(nn.Module):
         if cache is not None:
             cache["state"] = state
         y = (y + u * self.D.to(u.dtype).unsqueeze(-1)).flatten(2)
-        return self.out(self.norm(y * silu(z)))
+        y = (y * silu(z)).to(self.norm.weight.dtype)  # under autocast the gain is in single precision
+        return self.out(self.norm(y))
 
 
 def state_space(
@@ -160,7 +161,7 @@ def state_space(
         return o, state.transpose(1, 2)
     kind, (q, k, v, g) = v.dtype, precise(q, k, v, g)
     first = q.new_zeros(B, K, H, V) if state is None else state.to(q.dtype)
-    if T == 0:
+    if not v.numel():
         return v.to(kind), first
     if T == 1 and state is not None:
         o, last = _one(q, k, v, g, first, documents)
