@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from airtrack.core.given import Floats, Ints
-from airtrack.core.part import build, to_spec
+from airtrack.core.part import SpecError, build, to_spec
 from airtrack.core.problem import Junk
 from airtrack.core.streams import Streams
 from airtrack.nets.protocols import takes
@@ -123,8 +123,8 @@ class TorchLanguageModel:
         return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.module.state_dict().items()}
 
     def load_state(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Put back what `state` gave. Raises `RuntimeError` where names or shapes differ."""
-        self.module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()})
+        """Put back what `state` gave. Raises `SpecError`, with nothing changed, where names or shapes differ."""
+        _fill(self.module, {name: torch.from_numpy(np.array(array)) for name, array in state.items()})
 
     def save(self, folder: Path | str) -> None:
         """Write `model.safetensors` and `spec.json` into a folder, which is made if need be."""
@@ -145,10 +145,26 @@ class TorchLanguageModel:
 
     @classmethod
     def load(cls, folder: Path | str) -> TorchLanguageModel:
-        """What `save` wrote. Raises `FileNotFoundError` where there is none, `SpecError` where a part is unknown."""
+        """What `save` wrote.
+
+        Raises `FileNotFoundError` where there is none, `SpecError` where a part is unknown or the tensors are not its.
+        """
         origin = json.loads((Path(folder) / "spec.json").read_text("utf-8"))
         facts = origin.pop("facts")
         net = build("net", origin["net"])
         module = net.build(origin["vocab"], Streams(0), length=origin["length"], start=origin["start"])
-        module.load_state_dict(load_file(Path(folder) / "model.safetensors"))
+        _fill(module, load_file(Path(folder) / "model.safetensors"))
         return cls(module, origin, facts)
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    there = module.state_dict()
+    wrong = [f"{name} is missing" for name in there if name not in tensors]
+    wrong += [f"{name} is not expected" for name in tensors if name not in there]
+    for name, own in there.items():
+        if name in tensors and tensors[name].shape != own.shape:
+            wrong.append(f"{name} has the shape {tuple(tensors[name].shape)}, the net's is {tuple(own.shape)}")
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise SpecError(f"these tensors are another net's: {'; '.join(wrong[:3])}{more}; build the net they came from")
+    module.load_state_dict(tensors)

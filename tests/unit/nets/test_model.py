@@ -121,3 +121,23 @@ def test_state_is_a_copy_that_can_be_put_back(model):
     model.load_state(state)
     assert np.array_equal(model.log_probs(IDS), before)
     assert set(state) == {name for name, _ in model.module.named_parameters()}
+
+
+def test_tensors_of_another_net_are_named_and_nothing_is_changed(tmp_path):
+    small, large = (
+        TorchLanguageModel.new(Decoder(layers=1, width=width, heads=2, mlp="none"), Streams(0), vocab=5, length=4)
+        for width in (8, 16)
+    )
+    before = small.state()
+    with pytest.raises(SpecError, match=r"tokens.weight has the shape \(5, 16\), the net's is \(5, 8\);.*and 3 more"):
+        small.load_state(large.state())
+    with pytest.raises(SpecError, match=r"head.weight is missing; build the net they came from"):
+        small.load_state({name: array for name, array in before.items() if name != "head.weight"})
+    with pytest.raises(SpecError, match=r"extra is not expected"):
+        small.load_state(before | {"extra": before["norm.weight"]})
+    assert all(np.array_equal(array, before[name]) for name, array in small.state().items())
+    small.save(tmp_path / "small")
+    large.save(tmp_path / "large")
+    (tmp_path / "large" / "model.safetensors").replace(tmp_path / "small" / "model.safetensors")
+    with pytest.raises(SpecError, match=r"these tensors are another net's: tokens.weight"):
+        TorchLanguageModel.load(tmp_path / "small")
