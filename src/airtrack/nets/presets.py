@@ -77,7 +77,7 @@ GPT2: Fields = {
 
 
 def _llama_released(size: str, width: int, canon: bool) -> Fields:
-    """Hidden widths are lingua's, rounded up to a multiple of 256; only the 8B model has groups, and no norm of q, k."""
+    """Hidden widths are lingua's, rounded up to a multiple of 256; only 8B has groups, and no norm of q, k."""
     large = size == "8B"
     attention = {"groups": 8} if large else {"qk_norm": "vector", "eps": EPS}
     return {

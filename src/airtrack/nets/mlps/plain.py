@@ -17,8 +17,8 @@ class Plain:
     """down(activation(up(x))).
 
     expand      hidden width, in widths; 1 is the quarter-width MLP of Physics of Language Models 3.3
-    activation  silu, which makes of a Llama what Physics of Language Models 4.1 calls GPT2(RoPE); gelu, gelu_tanh, relu,
-                relu2 (its square)
+    activation  silu, which makes of a Llama what Physics of Language Models 4.1 calls GPT2(RoPE), gelu, gelu_tanh,
+                relu, or relu2, its square
     bias        whether the two maps have one
 
     >>> sum(p.numel() for p in Plain().build(32).parameters())
