@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from airtrack.report import curves, pairs
 from airtrack.report.numbers import count, percent, shortened, with_interval
 from airtrack.report.ruler import Ruler
@@ -37,20 +39,23 @@ def overview(seen: View) -> Drawn | None:
     log = known[0].effect_kind == "ratio"
     ruler = Ruler("", "log" if log else "lin")
     none = 1.0 if log else 0.0
-    marks = [x for v in known for x in (v.effect, *v.effect_interval) if x is not None]
+
+    def place(x: float | None) -> float | None:  # a ratio of nought is one without bound: no place on the axis
+        return None if x is None or (log and x <= 0) else float(ruler.place([x])[0])
+
+    placed = [place(x) for v in known for x in (v.effect, *v.effect_interval)]
     smallest = known[0].smallest_effect if known[0].method != "success probability" else None
     if smallest:
-        marks += [1 / smallest, smallest] if log else [-smallest, smallest]
-    span = ruler.limits(ruler.place([*marks, none]))
+        placed += map(place, [1 / smallest, smallest] if log else [-smallest, smallest])
+    span = ruler.limits(np.array([p for p in (*placed, place(none)) if p is not None]))
     figure, axes = canvas(0.75 + 0.46 * len(known))
     if smallest:
         ends = ruler.place([1 / smallest if log else -smallest, smallest])
         axes.axvspan(*ends, color="#eef0f2", linewidth=0, zorder=0)
     axes.axvline(ruler.place([none])[0], color=INK, linewidth=0.9, zorder=1)
     for row, v in enumerate(known):
-        low, high = (None if e is None or (log and e <= 0) else float(ruler.place([e])[0]) for e in v.effect_interval)
-        colour = seen.arms[v.names[0]].colour
-        interval(axes, None if v.effect is None else float(ruler.place([v.effect])[0]), (low, high), span, row, colour)
+        low, high = map(place, v.effect_interval)
+        interval(axes, place(v.effect), (low, high), span, row, seen.arms[v.names[0]].colour)
         axes.text(0, row - 0.3, _row(v), transform=axes.get_yaxis_transform(), fontsize=8, va="bottom", bbox=dict(BACK))
     measured(axes, "x", ruler, span)
     axes.set_ylim(len(known) - 0.55, -0.85)

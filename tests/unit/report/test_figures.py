@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import subprocess
 import sys
@@ -112,3 +113,16 @@ def test_terminal_says_sentences_then_the_table(results):
 def test_terminal_needs_no_matplotlib():
     code = "import sys, airtrack.report; assert not {'matplotlib', 'jinja2', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_ratio_without_bound_leaves_the_others_room(results):
+    whole = results["three comparisons"]
+    told = [(0.8, (0.7, 0.9)), (0.5, (0.0, 0.6)), (0.0, (0.0, 0.4))]
+    verdicts = tuple(
+        dataclasses.replace(v, effect_kind="ratio", effect=effect, effect_interval=ends, smallest_effect=None)
+        for v, (effect, ends) in zip(whole.verdicts, told)
+    )
+    figure = report.figures(dataclasses.replace(whole, verdicts=verdicts))["overview"]
+    low, high = figure.axes[0].get_xlim()
+    assert -0.6 < low < np.log10(0.4)
+    assert 0 < high < 0.1
