@@ -27,14 +27,18 @@ TOP = Path(__file__).parent
 
 
 def show(family: str | None, name: str | None) -> Iterator[RenderableType]:
-    """The families; one family's parts; or one part's fields, source and example."""
-    if family is not None and family not in FAMILIES:
-        raise SpecError(f"no family is named {family!r}{nearest(family, FAMILIES)}")
-    if family is None or name is None:
+    """The families; one family's parts; or one part's fields, source and example.
+
+    family  or the folder of several: "nets" holds net, mixer, mlp, norm, position and canon
+    """
+    chosen = [one for one, folder in FAMILIES.items() if family in (None, one, folder)]
+    if not chosen:
+        raise SpecError(f"no family is named {family!r}{nearest(str(family), FAMILIES)}")
+    if name is None:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for column in ("family", "name", "what it is"):
             table.add_column(column, no_wrap=column != "what it is")
-        for one in [family] if family else FAMILIES:
+        for one in chosen:
             label = one  # said once
             for part, origin in sorted(known(one).items()):
                 if origin == "airtrack" or _fits(one, part):
@@ -46,6 +50,7 @@ def show(family: str | None, name: str | None) -> Iterator[RenderableType]:
         yield table
         yield Text("\nfields, source and example of one: airtrack parts FAMILY NAME", "dim")
         return
+    family = next((one for one in chosen if name in known(one)), chosen[0])
     cls = lookup(family, name)
     yield Text(f"{name}: {family}, {inspect.getsourcefile(cls)}", style="bold")
     yield Text(inspect.cleandoc(cls.__doc__ or "no description"))

@@ -126,3 +126,11 @@ def test_claims_are_listed_without_running(tmp_path):
     text = out.file.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     assert "canon_lifts_one_layer  not run  56 trials" in text
+
+
+def test_a_folder_names_all_of_its_families():
+    assert shown("nets", "decoder") == shown("net", "decoder")
+    assert shown("nets", "gla") == shown("mixer", "gla")
+    listed = shown("nets", None)
+    assert all(f"\n{family} " in f"\n{listed}" for family in ("net", "mixer", "mlp", "norm", "position", "canon"))
+    assert "\ntask " not in listed

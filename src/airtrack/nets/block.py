@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from airtrack.core.part import SpecError
+from airtrack.core.streams import Streams
 from airtrack.nets.protocols import options, takes
+from airtrack.nets.start import scoped
 
 PLACES = "A is before the mixer, B on its q, k and v, C before the MLP, D within it"
 
@@ -49,6 +53,20 @@ class Blocks:
     parallel: bool = False
     after: bool = False
     causal: bool = True
+
+    @classmethod
+    def of(cls, net: Any, **fixed: Any) -> Blocks:
+        """The blocks that the fields of a net describe, `fixed` those that it does not let choose."""
+        chosen = {f.name: getattr(net, f.name) for f in fields(cls) if hasattr(net, f.name)}
+        return cls(**chosen | fixed)
+
+    def stack(self, count: int, streams: Streams) -> nn.ModuleList:
+        """So many of them, what a user's part draws in its constructor coming from `streams / blocks.NUMBER`."""
+        blocks = nn.ModuleList()
+        for number in range(count):
+            with scoped(streams / f"blocks.{number}"):
+                blocks.append(Block(self, (number, count)))
+        return blocks
 
     def check(self) -> None:
         """Raises ValueError for parts that do not go together."""
@@ -161,3 +179,11 @@ class Block(nn.Module):
             return x if self.mlp is None else self.mlp_norm(x + think(x))
         x = x + mix(self.norm(x))
         return x if self.mlp is None else x + think(self.mlp_norm(x))
+
+
+def through(blocks: nn.ModuleList, x: Tensor, documents: Tensor | None, recompute: bool) -> Tensor:
+    """x [B, T, width] behind all blocks; recompute: their activations are made again for a backward pass, not kept."""
+    for block in blocks:
+        again = recompute and torch.is_grad_enabled()
+        x = checkpoint(block, x, documents, use_reentrant=False) if again else block(x, documents)
+    return x

@@ -8,15 +8,14 @@ import torch
 from annotated_types import Gt
 from pydantic import AfterValidator
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from airtrack.core.part import Slot, part
 from airtrack.core.streams import Streams
-from airtrack.nets.block import Block, Blocks, places
+from airtrack.nets.block import Blocks, places, through
 from airtrack.nets.documents import numbered, offsets
 from airtrack.nets.generation import generate
 from airtrack.nets.presets import preset
-from airtrack.nets.start import initialise, scoped
+from airtrack.nets.start import imagined, initialise, scoped
 
 
 @part("net")
@@ -74,17 +73,7 @@ class Decoder:
 
     def blocks(self) -> Blocks:
         """What its blocks are made of."""
-        return Blocks(
-            width=self.width,
-            heads=self.heads,
-            positions=self.positions,
-            mixer=self.mixer,
-            mlp=self.mlp,
-            norm=self.norm,
-            canon=self.canon,
-            canon_layer=self.canon_layer,
-            parallel=self.parallel,
-        )
+        return Blocks.of(self)
 
     def build(self, vocab: int, streams: Streams, *, length: int, start: int | None = None) -> Transformer:
         """The model, its parameters drawn each from `streams / its name`.
@@ -122,8 +111,7 @@ class Decoder:
         return [*lines, f"{self.state_size(T):,} numbers kept of a row while generating, after {T} tokens"]
 
     def _model(self, vocab: int, length: int) -> Transformer:
-        large = self.layers * self.width**2 + vocab * self.width > 1 << 22
-        with scoped(Streams(0)), torch.device("meta" if large else "cpu"):  # meta allocates nothing, and imports 3 s
+        with imagined(self.layers * self.width**2 + vocab * self.width):
             return Transformer(self, vocab, length, None, Streams(0))
 
 
@@ -137,10 +125,7 @@ class Transformer(nn.Module):
         self.tokens = nn.Embedding(vocab, spec.width)
         embedding = getattr(spec.positions, "embedding", None)
         self.positions: nn.Module | None = None if embedding is None else embedding(length, spec.width)
-        self.blocks = nn.ModuleList()
-        for number in range(spec.layers):
-            with scoped(streams / f"blocks.{number}"):  # a user's mixer may draw in its constructor
-                self.blocks.append(Block(spec.blocks(), (number, spec.layers)))
+        self.blocks = spec.blocks().stack(spec.layers, streams)
         self.norm = spec.norm.build(spec.width)
         self.head = None if spec.tied else nn.Linear(spec.width, vocab, bias=False)
 
@@ -152,9 +137,7 @@ class Transformer(nn.Module):
         """
         documents = self._documents(ids, pads)
         x = self._embed(ids, documents)
-        for block in self.blocks:
-            again = self.recompute and torch.is_grad_enabled()
-            x = checkpoint(block, x, documents, use_reentrant=False) if again else block(x, documents)
+        x = through(self.blocks, x, documents, self.recompute)
         if at is not None:
             x = x.flatten(0, 1).index_select(0, at[0] * ids.shape[1] + at[1])
         return self._read(x)

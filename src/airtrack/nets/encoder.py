@@ -8,16 +8,15 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
-from torch.utils.checkpoint import checkpoint
 
 from airtrack.core.part import Slot, part
 from airtrack.core.streams import Streams
-from airtrack.nets.block import Block, Blocks
+from airtrack.nets.block import Blocks, through
 from airtrack.nets.documents import numbered, offsets
 from airtrack.nets.mixers.attention import Attention
 from airtrack.nets.mlps.plain import Plain
 from airtrack.nets.model import CHUNK
-from airtrack.nets.start import initialise, scoped
+from airtrack.nets.start import imagined, initialise, scoped
 
 
 @part("net")
@@ -67,16 +66,7 @@ class Encoder:
 
     def blocks(self) -> Blocks:
         """What its blocks are made of."""
-        return Blocks(
-            width=self.width,
-            heads=self.heads,
-            positions=self.positions,
-            mixer=self.mixer,
-            mlp=self.mlp,
-            norm=self.norm,
-            after=self.after,
-            causal=False,
-        )
+        return Blocks.of(self, causal=False)
 
     def build(self, vocab: int, streams: Streams, *, length: int, start: int | None = None) -> MaskedTransformer:
         """The model, its parameters drawn each from `streams / its name`.
@@ -113,7 +103,7 @@ class Encoder:
         return [*lines, "restores masked tokens; the token after a position costs a whole pass"]
 
     def _model(self, vocab: int, length: int) -> MaskedTransformer:
-        with scoped(Streams(0)):
+        with imagined(self.layers * self.width**2 + vocab * self.width):
             return MaskedTransformer(self, vocab, length, None, Streams(0))
 
 
@@ -129,10 +119,7 @@ class MaskedTransformer(nn.Module):
         self.positions: nn.Module | None = None if embedding is None else embedding(length + 1, spec.width)
         self.norm = spec.norm.build(spec.width)  # of the embeddings, or behind the last block
         self.after = spec.after
-        self.blocks = nn.ModuleList()
-        for number in range(spec.layers):
-            with scoped(streams / f"blocks.{number}"):  # a user's mixer may draw in its constructor
-                self.blocks.append(Block(spec.blocks(), (number, spec.layers)))
+        self.blocks = spec.blocks().stack(spec.layers, streams)
         self.dense = nn.Linear(spec.width, spec.width)
         self.dense_norm = spec.norm.build(spec.width)
         self.head = None if spec.tied else nn.Linear(spec.width, vocab, bias=False)
@@ -181,9 +168,7 @@ class MaskedTransformer(nn.Module):
         if self.positions is not None:
             x = x + self.positions(offsets(ids, documents))
         x = self.norm(x) if self.after else x
-        for block in self.blocks:
-            again = self.recompute and torch.is_grad_enabled()
-            x = checkpoint(block, x, documents, use_reentrant=False) if again else block(x, documents)
+        x = through(self.blocks, x, documents, self.recompute)
         if at is not None:
             x = x.flatten(0, 1).index_select(0, at[0] * ids.shape[1] + at[1])
         x = x if self.after else self.norm(x)

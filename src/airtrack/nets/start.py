@@ -63,6 +63,16 @@ def generator(streams: Streams) -> torch.Generator:
     return torch.Generator().manual_seed(streams.integer())
 
 
+LARGE = 1 << 22  # numbers: below, a net is made faster than torch's meta device is imported, which takes 3 s
+
+
+@contextmanager
+def imagined(numbers: int) -> Iterator[None]:
+    """Constructors within this block make a net of about so many numbers for its sizes alone: a large one has none."""
+    with scoped(Streams(0)), torch.device("meta" if numbers > LARGE else "cpu"):
+        yield
+
+
 @contextmanager
 def scoped(streams: Streams) -> Iterator[None]:
     """Constructors within this block draw from `streams`, and torch's global generator is afterwards as it was."""

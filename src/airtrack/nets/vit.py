@@ -11,12 +11,12 @@ from torch.nn.functional import pixel_unshuffle
 
 from airtrack.core.part import Slot, SpecError, part
 from airtrack.core.streams import Streams
-from airtrack.nets.block import Block, Blocks
+from airtrack.nets.block import Blocks
 from airtrack.nets.images import Shape, image, sizes
 from airtrack.nets.mixers.attention import Attention
 from airtrack.nets.mlps.plain import Plain
 from airtrack.nets.norms.layernorm import LayerNorm
-from airtrack.nets.start import initialise, scoped
+from airtrack.nets.start import imagined, initialise, scoped
 
 
 @part("net")
@@ -56,15 +56,7 @@ class Vit:
 
     def blocks(self) -> Blocks:
         """What its blocks are made of."""
-        return Blocks(
-            width=self.width,
-            heads=self.heads,
-            positions=None,
-            mixer=self.mixer,
-            mlp=self.mlp,
-            norm=self.norm,
-            causal=False,
-        )
+        return Blocks.of(self, positions=None, causal=False)
 
     def build(self, shape: Shape, classes: int, streams: Streams) -> VisionTransformer:
         """A module, x [B, channels, height, width] → logits [B, classes], its parameters drawn each from
@@ -92,7 +84,7 @@ class Vit:
         return sizes(self, self.patch * -(-32 // self.patch))  # whole patches
 
     def _model(self, shape: Shape, classes: int) -> VisionTransformer:
-        with scoped(Streams(0)):
+        with imagined(self.layers * self.width**2):
             return VisionTransformer(self, shape, classes, Streams(0))
 
 
@@ -110,10 +102,7 @@ class VisionTransformer(nn.Module):
         self.token = nn.Parameter(torch.zeros(spec.width)) if spec.pool == "token" else None
         count = height // self.patch * (width // self.patch) + (self.token is not None)
         self.positions = nn.Embedding(count, spec.width)
-        self.blocks = nn.ModuleList()
-        for number in range(spec.layers):
-            with scoped(streams / f"blocks.{number}"):  # a user's mixer may draw in its constructor
-                self.blocks.append(Block(spec.blocks(), (number, spec.layers)))
+        self.blocks = spec.blocks().stack(spec.layers, streams)
         self.norm = spec.norm.build(spec.width)
         self.head = nn.Linear(spec.width, classes)
 

@@ -117,6 +117,21 @@ def test_an_interrupted_student_goes_on_to_the_same_bits(tmp_path):
     assert equal(resumed, answer)
 
 
+def test_a_mixture_of_students():
+    """DeepSpeed-MoE's: residual and pyramid mixtures, a student of fewer layers, its teacher for a time."""
+    mixture = {"name": "moe", "experts": 2, "residual": True, "pyramid": 2}
+    nets = [train(layers)["net"] | {"mlp": mixture} for layers in (3, 2)]
+    student = {"name": "distil", "student": train(net=nets[1]), "until": 0.7}
+    recipe = {"name": "then", "first": train(net=nets[0], share=0.5), "changes": [student]}
+    given, _ = posed(1)
+    trial = Trial(build("task", TASK), build("recipe", recipe), 0, 60 * 4 * given.length)
+    readout, answer = perform(trial)
+    assert [len(block.mlp.experts) for block in answer.module.blocks] == [4, 4]
+    assert readout.state == "done"
+    untrained, _ = perform(Trial(trial.task, trial.recipe, 0, 2 * 4 * given.length))
+    assert readout.metrics["loss"] < untrained.metrics["loss"]
+
+
 def test_bad_fields_are_refused():
     with pytest.raises(SpecError, match="until"):
         build("change", {"name": "distil", "student": train(), "until": 1.5})

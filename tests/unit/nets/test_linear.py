@@ -77,7 +77,7 @@ OPERATORS = {"gla": gated_linear, "mamba2": state_space, "deltanet": delta_rule}
 names = pytest.mark.parametrize("name", OPERATORS)
 
 
-def close(ours, theirs, atol=1e-10):
+def assert_close(ours, theirs, atol=1e-10):
     for a, b in zip(ours, theirs, strict=True):
         assert a.shape == b.shape
         assert not a.numel() or (a - b).abs().max().item() <= atol
@@ -88,7 +88,7 @@ def close(ours, theirs, atol=1e-10):
 @pytest.mark.parametrize(("length", "strength"), [(1, 1), (7, 1), (16, 30), (37, 0), (37, 1), (37, 30), (64, 1e4)])
 def test_operator_is_the_recurrence(name, chunk, length, strength):
     inputs = draw(name, length, strength)
-    close(OPERATORS[name](*inputs, chunk=chunk), loop(name, *inputs))
+    assert_close(OPERATORS[name](*inputs, chunk=chunk), loop(name, *inputs))
 
 
 @names
@@ -96,7 +96,7 @@ def test_operator_is_the_recurrence(name, chunk, length, strength):
 def test_operator_is_the_recurrence_in_single_precision(name, strength):
     inputs = draw(name, 37, strength, dtype=torch.float32)
     exact = loop(name, *(x.double() for x in inputs))
-    close([x.double() for x in OPERATORS[name](*inputs)], exact, 2e-4)
+    assert_close([x.double() for x in OPERATORS[name](*inputs)], exact, 2e-4)
 
 
 @names
@@ -106,7 +106,7 @@ def test_one_gate_after_another_may_close_and_no_number_overflows(name):
     inputs = [x.requires_grad_() for x in (q, k, v, torch.full_like(g, -1e4), *beta)]
     o, state = OPERATORS[name](*inputs)
     exact = loop(name, *(x.detach().double() for x in inputs))
-    close([o.double(), state.double()], exact, 1e-5)
+    assert_close([o.double(), state.double()], exact, 1e-5)
     (o.sum() + state.sum()).backward()
     assert all(x.grad.isfinite().all() for x in inputs)
 
@@ -120,7 +120,7 @@ def test_operator_goes_on_from_a_state(name):
         o, state = OPERATORS[name](*(x[:, done : done + length] for x in inputs), state=state)
         parts.append(o)
         done += length
-    close((torch.cat(parts, 1), state), (whole, last))
+    assert_close((torch.cat(parts, 1), state), (whole, last))
 
 
 @names
@@ -144,11 +144,11 @@ DOCUMENTS = torch.tensor([[0] * 3 + [1] * 1 + [2] * 20 + [3] * 8 + [4] * 5, [7] 
 def test_nothing_passes_from_document_to_document(name, chunk, strength):
     inputs = draw(name, 37, strength)
     ours = OPERATORS[name](*inputs, documents=DOCUMENTS, chunk=chunk)
-    close(ours, loop(name, *inputs, documents=DOCUMENTS))
+    assert_close(ours, loop(name, *inputs, documents=DOCUMENTS))
     for row, document in ((0, 2), (0, 4), (1, 8)):
         here = DOCUMENTS[row] == document
         alone, _ = OPERATORS[name](*(x[row : row + 1, here] for x in inputs), chunk=chunk)
-        close([ours[0][row : row + 1, here]], [alone])
+        assert_close([ours[0][row : row + 1, here]], [alone])
 
 
 @names
@@ -161,8 +161,8 @@ def test_a_state_knows_its_document(name, border):
         o, after = OPERATORS[name](
             *(x[:, border:end] for x in inputs), state=state, documents=DOCUMENTS[:, border - 1 : end]
         )
-        close([torch.cat((first, o), 1)], [whole[:, :end]])
-    close([after], [last])
+        assert_close([torch.cat((first, o), 1)], [whole[:, :end]])
+    assert_close([after], [last])
 
 
 @names
@@ -177,7 +177,7 @@ def test_gradients_are_those_of_the_loop(name):
     ):
         loss = (o * randn(*o.shape, seed=5)).sum() + (last * randn(*last.shape, seed=6)).sum()
         found.append(torch.autograd.grad(loss, (*inputs, state)))
-    close(*found)
+    assert_close(*found)
 
 
 @names
@@ -204,7 +204,7 @@ def test_what_the_compiler_sees_is_the_same(name, monkeypatch):
         inputs = [x.requires_grad_() for x in draw(name, 37, 30)]
         o, state = OPERATORS[name](*inputs, documents=DOCUMENTS)
         found.append((o, state, *torch.autograd.grad(o.sum() + state.square().sum(), inputs)))
-    close(*found)
+    assert_close(*found)
 
 
 @names
@@ -215,7 +215,7 @@ def test_gradients_of_each_example_at_once(name):
         lambda *one: OPERATORS[name](*(x[None] for x in one))[0].square().sum(), tuple(range(len(inputs)))
     )
     whole = [x.requires_grad_() for x in draw(name, 20, 1)]
-    close(torch.vmap(alone)(*inputs), torch.autograd.grad(OPERATORS[name](*whole)[0].square().sum(), whole))
+    assert_close(torch.vmap(alone)(*inputs), torch.autograd.grad(OPERATORS[name](*whole)[0].square().sum(), whole))
 
 
 # ------------------------------------------------------------------------------------------------------ the modules
@@ -308,10 +308,10 @@ def test_mixer_is_its_equations_and_its_steps(spec, canon):
     x = randn(2, 37, 12)
     exact = by_hand(mixer, x)
     for length in (0, 1, 2, 16, 37):
-        close([mixer(x[:, :length])], [exact[:, :length]])
+        assert_close([mixer(x[:, :length])], [exact[:, :length]])
     for pieces in ([1] * 37, [20, 1, 1, 15], [37]):
         cache = {}
-        close([torch.cat([mixer.step(piece, cache) for piece in x.split(pieces, 1)], 1)], [exact])
+        assert_close([torch.cat([mixer.step(piece, cache) for piece in x.split(pieces, 1)], 1)], [exact])
         kept = sum(y.numel() for y in cache.values() if isinstance(y, torch.Tensor))
         assert kept == 2 * mixer.state_size(37)
         assert all(len(y) == 2 if isinstance(y, torch.Tensor) else isinstance(y, int) for y in cache.values())
@@ -326,13 +326,13 @@ def test_mixer_keeps_packed_documents_apart(spec, canon):
     for row in range(2):
         for document in DOCUMENTS[row].unique():
             here = DOCUMENTS[row] == document
-            close([whole[row : row + 1, here]], [mixer(x[row : row + 1, here])])
+            assert_close([whole[row : row + 1, here]], [mixer(x[row : row + 1, here])])
     for pieces in ([1] * 37, [2, 1, 1, 20, 1, 12]):
         cache, outputs, done = {}, [], 0
         for piece in x.split(pieces, 1):
             done += piece.shape[1]
             outputs.append(mixer.step(piece, cache, documents=DOCUMENTS[:, :done]))
-        close([torch.cat(outputs, 1)], [whole])
+        assert_close([torch.cat(outputs, 1)], [whole])
 
 
 @variants
@@ -491,12 +491,12 @@ def fla(monkeypatch):
 @names
 def test_flas_kernels_are_called_as_they_want(name, fla):
     inputs = draw(name, 37, 1)
-    close(OPERATORS[name](*inputs), loop(name, *inputs))
-    close(OPERATORS[name](*inputs, documents=DOCUMENTS), loop(name, *inputs, documents=DOCUMENTS))
+    assert_close(OPERATORS[name](*inputs), loop(name, *inputs))
+    assert_close(OPERATORS[name](*inputs, documents=DOCUMENTS), loop(name, *inputs, documents=DOCUMENTS))
     _, state = OPERATORS[name](*(x[:, :10] for x in inputs), documents=DOCUMENTS[:, :10])
     o, last = OPERATORS[name](*(x[:, 10:] for x in inputs), state=state, documents=DOCUMENTS[:, 9:])
     exact, end = loop(name, *inputs, documents=DOCUMENTS)
-    close((o, last), (exact[:, 10:], end))
+    assert_close((o, last), (exact[:, 10:], end))
     assert [c["scale"] for c in fla] == [1.0 if name == "mamba2" else None] * 4
     assert fla[0]["cu_seqlens"] is None
     assert fla[1]["cu_seqlens"].tolist() == [0, 3, 4, 24, 32, 37, 53, 69, 74]

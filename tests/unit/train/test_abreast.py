@@ -49,7 +49,7 @@ def same(model, other):
     return all(torch.equal(value, state(other)[name]) for name, value in state(model).items())
 
 
-def check(several, **options):
+def assert_as_apart(several, **options):
     """Together and alone; returns what was got together."""
     pairs = perform_together(several, together, **options)
     for trial, (readout, model) in zip(several, pairs, strict=True):
@@ -76,7 +76,7 @@ def check(several, **options):
     ids=lambda value: value.get("name") or " ".join(value),
 )
 def test_readouts_and_weights_are_those_of_trials_by_themselves(net, task):
-    pairs = check(trials([recipe(lr, net) for lr in (1e-3, 1e-2, 3e-2)], task))
+    pairs = assert_as_apart(trials([recipe(lr, net) for lr in (1e-3, 1e-2, 3e-2)], task))
     assert not same(pairs[0][1], pairs[1][1])
     assert {readout.cost["together"] for readout, _ in pairs} == {3}
 
@@ -88,25 +88,25 @@ def test_optimisers_schedules_and_clipping_are_each_ones_own():
         recipe(1e-2, clip=0.1, optim_fields={"weight_decay": 0.5, "betas": [0.5, 0.9]}),
         recipe(1e-2, z_loss=0.1),
     ]
-    pairs = check(trials(several, seeds=[3, 3, 3, 3]))
+    pairs = assert_as_apart(trials(several, seeds=[3, 3, 3, 3]))
     assert all(not same(a, b) for i, (_, a) in enumerate(pairs) for _, b in pairs[:i])
 
 
 def test_in_single_precision_a_whole_small_study_reads_the_same():
     net = {"positions": "none", "mlp": "none", "canon": "A"}
-    pairs = check(trials([recipe(lr, net) for lr in (4e-3, 3e-2)], steps=120))
+    pairs = assert_as_apart(trials([recipe(lr, net) for lr in (4e-3, 3e-2)], steps=120))
     assert all(readout.curve["loss"][-1] < 0.9 * readout.curve["loss"][0] for readout, _ in pairs)
 
 
 def test_one_training_is_a_training():
-    check(trials([recipe()]))
+    assert_as_apart(trials([recipe()]))
 
 
 # ----------------------------------------------------------------------------------------------------- different ends
 
 
 def test_one_that_diverges_leaves_the_others_alone():
-    pairs = check(trials([recipe(1e-2), recipe(1e30), recipe(1e-3)], steps=10))
+    pairs = assert_as_apart(trials([recipe(1e-2), recipe(1e30), recipe(1e-3)], steps=10))
     assert [readout.state for readout, _ in pairs] == ["done", "diverged", "done"]
     assert 0 < pairs[1][0].spent < pairs[0][0].spent
 
@@ -114,14 +114,14 @@ def test_one_that_diverges_leaves_the_others_alone():
 def test_one_that_meets_its_threshold_ends_there():
     first, *_ = trials([recipe(3e-2)], steps=40)
     aim = perform(first)[0].metrics["loss"] + 0.05
-    pairs = check(trials([recipe(3e-2), recipe(1e-4)], steps=40, stop_at={"loss": aim}))
+    pairs = assert_as_apart(trials([recipe(3e-2), recipe(1e-4)], steps=40, stop_at={"loss": aim}))
     assert pairs[0][0].reached is not None
     assert pairs[0][0].spent < pairs[1][0].spent
 
 
 def test_budgets_may_differ():
     (a,), (b,) = trials([recipe()], steps=3), trials([recipe()], steps=6, seeds=[1])
-    assert [readout.spent for readout, _ in check([a, b])] == [a.budget, b.budget]
+    assert [readout.spent for readout, _ in assert_as_apart([a, b])] == [a.budget, b.budget]
 
 
 @pytest.mark.parametrize("goes_on", ["alone", "together"])

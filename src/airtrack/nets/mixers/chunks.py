@@ -250,6 +250,23 @@ def along(
     return x
 
 
+def carried(
+    operator: Callable[..., tuple[Tensor, Tensor]],
+    cache: dict[str, Any] | None,
+    documents: Tensor | None,
+    chunk: int,
+    *inputs: Tensor,
+) -> Tensor:
+    """An operator's output on inputs [B, t, ..], from the state in `cache` and leaving its own there; cache None: from
+    the beginning. documents [B, T], of all positions up to the last of the inputs."""
+    state = None if cache is None else cache.get("state")
+    documents = None if documents is None else documents[:, -inputs[0].shape[1] - 1 :]
+    output, state = operator(*inputs, state, documents, chunk)
+    if cache is not None:
+        cache["state"] = state
+    return output
+
+
 def shares(width: int, heads: int, **expansions: float) -> list[int]:
     """Dimensions of a head, one for each expansion of the width; raises ValueError where they are no whole number.
 

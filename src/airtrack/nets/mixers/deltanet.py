@@ -15,6 +15,7 @@ from airtrack.nets.mixers.chunks import (
     Inputs,
     Output,
     Rate,
+    carried,
     cut,
     floor,
     in_chunks,
@@ -117,11 +118,7 @@ class DeltaRule(nn.Module):
         q, k = unit(q), unit(k)
         (beta,) = precise(self.beta(x).sigmoid() * (1 + self.spec.negative))
         g = torch.zeros_like(beta) if self.forget is None else self.rate(self.forget(x))[1]  # type: ignore[misc]
-        state = None if cache is None else cache.get("state")
-        documents = None if documents is None else documents[:, -x.shape[1] - 1 :]
-        o, state = delta_rule(q, k, v, g, beta, state, documents, self.chunk)
-        if cache is not None:
-            cache["state"] = state
+        o = carried(delta_rule, cache, documents, self.chunk, q, k, v, g, beta)
         return self.output(o, x)
 
 

@@ -18,6 +18,7 @@ from airtrack.nets.mixers.chunks import (
     Inputs,
     LowRank,
     Output,
+    carried,
     carry,
     carry_back,
     cut,
@@ -116,11 +117,7 @@ class GatedLinear(nn.Module):
         q, k, v = self.inputs(x, cache, documents)
         (gate,) = precise(self.forget(x).unflatten(-1, (self.heads, -1)))
         g = logsigmoid(gate) / self.spec.gate_divisor
-        state = None if cache is None else cache.get("state")
-        documents = None if documents is None else documents[:, -x.shape[1] - 1 :]
-        o, state = gated_linear(q, k, v, g, state, documents, self.chunk)
-        if cache is not None:
-            cache["state"] = state
+        o = carried(gated_linear, cache, documents, self.chunk, q, k, v, g)
         return self.output(o, x)
 
 

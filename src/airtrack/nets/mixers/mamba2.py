@@ -18,6 +18,7 @@ from airtrack.nets.mixers.chunks import (
     Rate,
     along,
     apart,
+    carried,
     fill,
     floor,
     kernel,
@@ -122,12 +123,8 @@ class StateSpace(nn.Module):
         u, b, c = xbc.split((self.sizes[0], self.spec.state, self.spec.state), -1)
         u = u.unflatten(-1, (self.heads, -1))  # [B, T, H, V]
         size, g = self.rate(raw)
-        state = None if cache is None else cache.get("state")
-        documents = None if documents is None else documents[:, -x.shape[1] - 1 :]
         written = u * size.unsqueeze(-1).to(u.dtype)
-        y, state = state_space(c, b, written, g, state, documents, self.chunk)
-        if cache is not None:
-            cache["state"] = state
+        y = carried(state_space, cache, documents, self.chunk, c, b, written, g)
         y = (y + u * self.D.to(u.dtype).unsqueeze(-1)).flatten(2)
         y = (y * silu(z)).to(self.norm.weight.dtype)  # under autocast the gain is in single precision
         return self.out(self.norm(y))
