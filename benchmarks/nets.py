@@ -154,6 +154,52 @@ def products(size, model):
     return run
 
 
+def kernels(size, model):
+    """The least that a step asks of PyTorch, each kernel called by itself: those products, attention, SwiGLU, turns,
+    norms, residual stream, loss, embedding, optimizer. No copies, no sums of gradients, no autograd."""
+    aten, generator = torch.ops.aten, torch.Generator().manual_seed(0)
+    rows, width, shape = size.batch * size.length, size.width, [size.batch, size.length, size.heads, -1]
+
+    def noise(*shape):
+        return torch.randn(shape, generator=generator)
+
+    maps, optimizer, (ids, labels) = products(size, model), AdamW(lr=1e-3).build(model), batch(size)
+    x, y, gain, table = noise(rows, width), noise(rows, width), torch.ones(width), model.tokens.weight.detach()
+    q, k, v, o = (noise(rows, width).view(shape).transpose(1, 2) for _ in range(4))
+    pairs = torch.view_as_complex(noise(rows, width, 2))  # of q and k: half as many pairs as dimensions, twice
+    gate, up, down, logits = (
+        noise(rows, size.hidden),
+        noise(rows, size.hidden),
+        noise(rows, size.hidden),
+        noise(rows, size.vocab),
+    )
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+
+    def normed():
+        aten._fused_rms_norm(x, [width], gain, 1e-6)
+        # RMSNorm has no backward kernel on a CPU; layer norm's does no less
+        aten.native_layer_norm_backward(y, x, [width], x[:, :1], x[:, 1:2], gain, None, [True, True, False])
+
+    def run():
+        maps()
+        for _ in range(size.layers):
+            heads, sums = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, True)
+            aten._scaled_dot_product_flash_attention_for_cpu_backward(o, q, k, v, heads, sums, 0.0, True)
+            open = silu(gate)
+            open * up, down * open, aten.silu_backward(down * up, gate)
+            pairs * pairs, pairs * pairs
+            normed(), normed()
+            x + y, x + y, x + y, x + y
+        normed()
+        likely = torch.log_softmax(logits, -1)
+        aten.nll_loss_forward(likely, labels, None, 1, -100), likely.exp() - logits
+        aten.embedding(table, ids), aten.embedding_dense_backward(y.view(*ids.shape, width), ids, len(table), -1, False)
+        optimizer.step()
+
+    return run
+
+
 def both_ways(f, *inputs):
     """Forward and backward of f(*inputs), which need a gradient, as a function without arguments."""
     inputs = [x.detach().requires_grad_() for x in inputs]
@@ -232,6 +278,7 @@ def decoders(sizes, rounds, bounded=True):
             arms["transformers"] = step(size, models["transformers"], lambda y: y.logits)
             asked["transformers"] = "≥ 1.3"
         arms["matrix products alone"] = products(size, models["decoder"])
+        arms["PyTorch's kernels alone"] = kernels(size, ours(size))
         counts = {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()}
         assert len(set(counts.values())) == 1, counts
         table(f"{size}, {counts['decoder']:,} parameters", race(arms, rounds), asked if bounded else None)
@@ -281,7 +328,7 @@ def main():
         linear([(1, 24, 2, 8)], rounds)
         return
     small, middle, large = Size(64, 2, 2, batch=32), Size(128, 4, 4, batch=16), Size(256, 4, 4, batch=8)
-    decoders([Size(32, 1, 2, batch=32, length=49), small, middle, large], options.rounds)
+    decoders([Size(32, 1, 2, batch=n, length=49) for n in (8, 32)] + [small, middle, large], options.rounds)
     canon([(small, "≤ 1.5"), (middle, None), (large, "≤ 1.25")], options.rounds)
     operators([(32, 64, 64), (32, 64, 192), (32, 64, 336)], options.rounds)
     linear([(B, T, 2, K) for K in (32, 64) for B, T in ((16, 128), (4, 512), (1, 2048), (1, 4096))], options.rounds)
