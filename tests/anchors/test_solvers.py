@@ -5,12 +5,12 @@ import pytest
 
 from airtrack.core.meter import Meter
 from airtrack.core.streams import Streams
-from airtrack.solvers.eps_greedy import EpsGreedy
-from airtrack.solvers.katyusha import Katyusha
-from airtrack.solvers.oja import Oja
-from airtrack.solvers.svrg import Svrg
-from airtrack.solvers.ucb_q import UcbQ
-from airtrack.solvers.uniform import Uniform
+from airtrack.solvers.convex.katyusha import Katyusha
+from airtrack.solvers.convex.svrg import Svrg
+from airtrack.solvers.episodes.eps_greedy import EpsGreedy
+from airtrack.solvers.episodes.ucb_q import UcbQ
+from airtrack.solvers.episodes.uniform import Uniform
+from airtrack.solvers.spectral.oja import Oja
 from airtrack.tasks.logistic import Logistic
 from airtrack.tasks.random_mdp import RandomMdp
 from airtrack.tasks.spiked import Spiked

@@ -304,7 +304,7 @@ def test_lookup_imports_the_one_file_and_no_other():
     code = "import sys; from airtrack.core.part import *; lookup('solver', 'uniform'); known('net')\n"
     code += "print(sorted(m for m in sys.modules if m.startswith('airtrack.') and m.split('.')[1] not in ('core',)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
-    assert found == "['airtrack.solvers', 'airtrack.solvers.uniform']"
+    assert found == "['airtrack.solvers', 'airtrack.solvers.episodes', 'airtrack.solvers.episodes.uniform']"
 
 
 def test_names_are_relative_to_the_study(tmp_path, monkeypatch):

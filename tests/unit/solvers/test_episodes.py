@@ -6,9 +6,9 @@ import pytest
 from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError
 from airtrack.core.streams import Streams
-from airtrack.solvers.eps_greedy import EpsGreedy
-from airtrack.solvers.ucb_q import UcbQ
-from airtrack.solvers.uniform import Uniform
+from airtrack.solvers.episodes.eps_greedy import EpsGreedy
+from airtrack.solvers.episodes.ucb_q import UcbQ
+from airtrack.solvers.episodes.uniform import Uniform
 from airtrack.tasks.random_mdp import RandomMdp
 
 STREAMS = Streams(1)

@@ -7,8 +7,8 @@ from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
-from airtrack.solvers.katyusha import Katyusha
-from airtrack.solvers.svrg import Svrg
+from airtrack.solvers.convex.katyusha import Katyusha
+from airtrack.solvers.convex.svrg import Svrg
 from airtrack.tasks.logistic import Logistic
 
 STREAMS = Streams(4)

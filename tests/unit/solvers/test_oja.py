@@ -7,7 +7,7 @@ from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
-from airtrack.solvers.oja import Oja
+from airtrack.solvers.spectral.oja import Oja
 from airtrack.tasks.spiked import Spiked
 
 STREAMS = Streams(1)

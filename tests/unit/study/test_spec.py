@@ -101,7 +101,7 @@ def test_every_default_is_written_out(toys):
 
 
 def test_python_and_yaml_by_hand_agree(tmp_path):
-    from airtrack.solvers.svrg import Svrg
+    from airtrack.solvers.convex.svrg import Svrg
     from airtrack.tasks.logistic import Logistic
 
     python = Study(
