@@ -9,7 +9,7 @@ from pathlib import Path
 def forget_stale(folder: Path, *others: Path) -> None:
     """Delete cached machine code below `folder` that is older than any source there or in `others`.
 
-    numba's cache looks at the file of the function that it compiled, not at those of the functions which that one calls:
+    numba's cache looks at the file of the function that it compiled, not at those of the functions that this one calls:
     without this, a changed helper would leave the old numbers in place. A package calls it when it is imported.
     """
     changed = max(f.stat().st_mtime for place in (folder, *others) for f in place.rglob("*.py"))
