@@ -1,0 +1,87 @@
+"""Matrices that are known by their products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from airtrack.core.given.oracle import Floats, Oracle
+from airtrack.core.part import SpecError
+
+
+class Matrix(Oracle):
+    """A matrix A [n, d] of which the k leading right singular vectors are asked for, one product being the unit of work.
+
+    array  anything with `shape`, `@` and `.T`: a dense array, a sparse one of SciPy, an operator
+    k      the rank that is asked for
+
+    A product with b vectors at once costs b matvecs, whether it is A or Aᵀ that takes part. Raises `SpecError` for what
+    is no matrix of finite real numbers, and for a k that it cannot have.
+
+    >>> given = Matrix(np.diag([3.0, 2.0, 1.0]), k=1)
+    >>> given.gram(np.ones(3)), given.counts["matvecs"]
+    (array([9., 4., 1.]), 2)
+    >>> given.certificate(np.array([[1.0], [0.0], [0.0]]))
+    {'residual': 0.0}
+    """
+
+    def __init__(self, array: Any, *, k: int) -> None:
+        self._array = checked(array, "the matrix")
+        self._transpose = self._array.T
+        self.shape: tuple[int, int] = (int(array.shape[0]), int(array.shape[1]))
+        self.n, self.d = self.shape
+        if not 1 <= k <= min(self.shape):
+            raise SpecError(
+                f"a matrix of {self.n} × {self.d} has no {k} singular vectors; take 1 … {min(self.shape)}", "k"
+            )
+        self.k = k
+
+    def apply(self, x: Floats) -> Floats:
+        """A x [n] for x [d], or [n, b] for [d, b]; charges one, or b."""
+        self._charge(width(x), matvecs=width(x))
+        return np.asarray(self._array @ x)
+
+    def adjoint(self, y: Floats) -> Floats:
+        """Aᵀ y [d] for y [n], or [d, b] for [n, b]; charges one, or b."""
+        self._charge(width(y), matvecs=width(y))
+        return np.asarray(self._transpose @ y)
+
+    def gram(self, x: Floats) -> Floats:
+        """AᵀA x [d] for x [d], or [d, b]; charges two, or 2 b."""
+        return self.adjoint(self.apply(x))
+
+    def certificate(self, answer: Floats) -> dict[str, float]:
+        """How far the span of answer [d, k] is from being invariant: ‖(I − QQᵀ) AᵀA Q‖₂ over the largest Ritz value.
+
+        Within `residual` · θ₁ of each Ritz value θᵢ lies an eigenvalue of AᵀA, k of them in all. That they are the k
+        largest is not proved by it. Costs nothing.
+        """
+        basis = np.linalg.qr(np.asarray(answer, np.float64))[0]
+        image = np.asarray(self._array @ basis)  # [n, k]
+        moved = np.asarray(self._transpose @ image)
+        outside = np.linalg.norm(moved - basis @ (basis.T @ moved), 2)
+        largest = np.linalg.norm(image, 2) ** 2
+        return {"residual": float(outside / largest) if largest > 0 else 0.0}
+
+
+def width(x: Floats) -> int:
+    """Vectors in x: one in [d], b in [d, b]."""
+    return 1 if x.ndim == 1 else x.shape[1]
+
+
+def checked(array: Any, what: str) -> Any:
+    """`array`, read-only if it is a dense one; refuses what is no matrix of finite real numbers."""
+    shape = getattr(array, "shape", ())
+    if len(shape) != 2 or min(shape) < 1:
+        raise SpecError(f"{what} has the shape {tuple(shape)}; give [n, d] with n, d ≥ 1")
+    entries = array if isinstance(array, np.ndarray) else getattr(array, "data", None)  # of a sparse one
+    if isinstance(entries, np.ndarray):
+        if entries.dtype.kind not in "fiu":
+            raise SpecError(f"{what} holds {entries.dtype}, no real numbers; convert it to float64")
+        if not np.isfinite(entries).all():
+            raise SpecError(f"{what} holds NaN or infinity; leave those rows out, or fill them in")
+    if isinstance(array, np.ndarray):
+        array = array.view()
+        array.flags.writeable = False  # the judge works with the same numbers
+    return array
