@@ -11,7 +11,7 @@ from airtrack.core.part import SpecError
 
 
 class Matrix(Oracle):
-    """A matrix A [n, d] of which the k leading right singular vectors are asked for, one product being the unit of work.
+    """A matrix A [n, d] whose k leading right singular vectors are asked for, one product being the unit of work.
 
     array  anything with `shape`, `@` and `.T`: a dense array, a sparse one of SciPy, an operator
     k      the rank that is asked for
