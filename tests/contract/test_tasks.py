@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from airtrack.core.batches import batches
-from airtrack.core.given import IGNORE, Corpus, Env, FiniteSum, Stream
+from airtrack.core.given import IGNORE, Corpus, Entries, Env, FiniteSum, Matrix, Stream, Views
 from airtrack.core.meter import Meter
 from airtrack.core.part import build, key, lookup, shipped, to_spec
 from airtrack.core.problem import Judge
@@ -34,8 +34,14 @@ def seen(given):
     if isinstance(given, Corpus):
         return b"".join(a.tobytes() for i in (0, 1, 7) for a in given.batch(i, 4))
     if isinstance(given, FiniteSum):
-        rows, labels, _ = given.components(1)
+        rows, labels = given.rows, given.labels
         return rows.tobytes() + labels.tobytes()
+    if isinstance(given, Entries):
+        return given.dense(given.residual(np.zeros(given.observed))).tobytes()
+    if isinstance(given, Matrix):
+        return given.apply(np.eye(given.d)).tobytes()
+    if isinstance(given, Views):
+        return b"".join(a.tobytes() for a in given.forward(np.ones((given.p + given.q, 1))))
     if isinstance(given, Stream):
         return given.draw(5).tobytes() + given.draw(2000).tobytes()
     if isinstance(given, Env):
