@@ -34,7 +34,33 @@ def test_only_the_span_counts():
     assert judge(truth @ rng.standard_normal((3, 3)))["sin2"] < 1e-12
     assert judge(truth[:, [0, 0, 0]])["sin2"] == pytest.approx(2 / 3)
     assert judge(truth * [1, 1, 0])["sin2"] == pytest.approx(1 / 3)
-    assert judge.read(np.zeros((12, 3))) == ({"sin2": 1.0}, "the answer is zero and spans nothing")
+    assert judge.read(np.zeros((12, 3))) == ({"sin2": 1.0, "variance": 1.0}, "the answer is zero and spans nothing")
+
+
+@pytest.mark.parametrize("task", [Spiked(d=9, k=3, gap=0.3), Spiked(d=9, k=4, spectrum="power", decay=1.0)])
+def test_variance_is_what_the_span_does_not_explain(task):
+    judge = task.pose(STREAMS).judge
+    gaussian = (STREAMS / "basis").rng().standard_normal((9, 9))
+    basis, triangle = np.linalg.qr(gaussian)
+    basis = basis * np.sign(np.diag(triangle))
+    covariance = basis * task.eigenvalues @ basis.T
+    best = task.eigenvalues[: task.k].sum()
+    for answer in (Streams(2).rng().standard_normal((9, task.k)), basis[:, 1 : task.k + 1], basis[:, : task.k] * 7):
+        span = np.linalg.qr(answer)[0]
+        plain = 1 - np.trace(span.T @ covariance @ span) / best
+        assert judge(answer)["variance"] == pytest.approx(max(plain, 1e-16), abs=1e-14)
+    one = basis[:, [0] * task.k]
+    assert judge(one)["variance"] == pytest.approx(1 - task.eigenvalues[0] / best, rel=1e-9)
+    tilted = basis[:, : task.k] + 1e-6 * basis[:, task.k : 2 * task.k]
+    lost = task.eigenvalues[: task.k] - task.eigenvalues[task.k : 2 * task.k]
+    assert judge(tilted)["variance"] == pytest.approx(1e-12 * lost.sum() / best, rel=1e-3)
+
+
+def test_a_power_law_has_its_own_gap():
+    task = Spiked(d=20, k=4, spectrum="power", decay=1.0)
+    assert task.eigenvalues == pytest.approx(1 / np.arange(1, 21))
+    given, _ = task.pose(STREAMS)
+    assert (given.draw(100_000) ** 2).sum(1).mean() == pytest.approx((1 / np.arange(1, 21)).sum(), rel=0.01)
 
 
 def test_rounding_an_answer_never_makes_it_better_than_perfect():
@@ -75,6 +101,8 @@ def test_samples_are_charged_and_the_last_ones_are_fewer():
         ({"gap": 0.0}, "gap: "),
         ({"gap": 1.5}, "gap: "),
         ({"decay": -0.1}, "decay: "),
+        ({"spectrum": "power", "decay": 0.0}, "decay: with 0 all eigenvalues"),
+        ({"spectrum": "cauchy"}, "spectrum: 'cauchy' is none of"),
     ],
 )
 def test_bad_fields_are_refused_in_one_line(fields, words):
