@@ -171,7 +171,7 @@ def test_a_budget_without_room_for_another_step_resumes_to_the_last_offer(tmp_pa
 def test_what_is_given_cannot_be_overwritten():
     """The judge works with the same numbers."""
     given = build("task", {"name": "logistic", "n": 50, "d": 3, "kappa": 10.0}).pose(Streams(0) / "task").given
-    rows, labels, _ = given.components(1)
+    rows, labels = given.rows, given.labels
     for array in (rows, labels):
         with pytest.raises(ValueError, match="read-only"):
             array *= 0

@@ -1,40 +1,317 @@
-"""Sums of many components."""
+"""Sums of many components of a linear prediction, each of which may be asked for alone."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from airtrack.core.given.oracle import Floats, Oracle
+from airtrack.core.given.blocks import Blocks
+from airtrack.core.given.oracle import Floats, Ints, Oracle
+from airtrack.core.losses import loss_of
+from airtrack.core.part import SpecError
+from airtrack.core.penalties import Nothing
+
+GATHERED = 1 << 24  # bytes of rows that are gathered at a time from data that are not in memory
+AT_ONCE = 1 << 18  # entries of a matrix that a pass takes at a time: 2 MiB, a second-level cache
+
+
+class Sparse(NamedTuple):
+    """Compressed sparse rows, as compiled loops take them."""
+
+    data: Floats  # [nnz]
+    columns: Any  # [nnz] int32 or int64
+    starts: Any  # [n + 1]
 
 
 class FiniteSum(Oracle):
-    """F(x) = (1/n) Σᵢ φ(⟨aᵢ, x⟩, bᵢ) + (l2/2) ‖x‖², one gradient of a component φ being the unit of work.
+    """F(x) = (1/n) Σᵢ wᵢ φ(⟨aᵢ, x⟩, bᵢ) + (l2/2) ‖x‖² + ⟨c, x⟩ + ψ(x), the unit of work one gradient of a component φ.
 
-    n, d        components, dimensions
-    loss        name of φ: "logistic", φ(u, b) = log(1 + exp(−b u)) with b = ±1
-    l2          strength of the regulariser, σ
-    smoothness  [n] smoothness constants Lᵢ of the components
+    rows      a [n, d]: an array (float64 or float32), a scipy CSR matrix, or `Blocks` of one too large for memory
+    labels    b [n]
+    l2        σ, strength of the regulariser
+    loss      φ: a name of `airtrack.core.losses`, or any such loss
+    penalty   ψ of `airtrack.core.penalties`
+    weights   w [n], not negative; None: all 1
+    linear    c [d]; None: 0
+    free      how many of the last coordinates (an intercept) l2 and ψ leave alone
+
+    Attributes: n, d; `shape` of x, (d,), or (d, classes) with softmax; `sparse`.
+
+    >>> ridge = FiniteSum(np.eye(3), np.ones(3), l2=0.5, loss="squared")
+    >>> ridge.gradient(np.zeros(3))[0].round(3).tolist(), ridge.counts["gradients"]
+    ([-0.333, -0.333, -0.333], 3)
+    >>> {name: round(value, 3) for name, value in ridge.certificate(np.full(3, 0.4)).items()}
+    {'objective': 0.3, 'gap': 0.0, 'gradient': 0.0}
     """
 
-    def __init__(self, rows: Floats, labels: Floats, *, l2: float, loss: str = "logistic") -> None:
-        self._rows, self._labels = rows.view(), labels.view()
-        for array in (self._rows, self._labels):  # the judge works with the same numbers
-            array.flags.writeable = False
-        self.n, self.d = rows.shape
-        self.loss, self.l2 = loss, l2
-        self.smoothness: Floats = 0.25 * np.einsum("nd,nd->n", rows, rows)  # φ'' ≤ 1/4
+    def __init__(
+        self,
+        rows: Any,
+        labels: Any,
+        *,
+        l2: float,
+        loss: Any = "logistic",
+        penalty: Any = None,
+        weights: Any = None,
+        linear: Floats | None = None,
+        free: int = 0,
+    ) -> None:
+        self.loss = loss_of(loss)
+        self.penalty: Any = Nothing() if penalty is None else penalty
+        self.l2, self.free, self.linear = float(l2), free, linear
+        self._rows, self.sparse = _matrix(rows)
+        self.n, self.d = self._rows.shape
+        self._labels = _vector("labels", labels, self.n)
+        self._weights = None if weights is None else _vector("weights", weights, self.n)
+        if self._weights is not None and self._weights.min(initial=0) < 0:
+            raise SpecError(f"weights[{self._weights.argmin()}] is {self._weights.min():g}; weights are not negative")
+        if not (np.isfinite(self.l2) and self.l2 >= 0):
+            raise SpecError(f"l2 is {l2}; it is a finite number, at least 0")
+        if linear is not None and linear.shape != (self.d,):
+            raise SpecError(f"linear has the shape {linear.shape}, and x has {self.d} coordinates")
+        classes = getattr(self.loss, "classes", None)
+        self.shape: tuple[int, ...] = (self.d,) if classes is None else (self.d, classes)
+        self._seen: tuple[Floats, float, Floats] | None = None  # x of the last full pass, the mean loss there, gradient
+
+    # ------------------------------------------------------------------------------------------------ what is counted
 
     def gradient(self, x: Floats) -> tuple[Floats, Floats]:
-        """(1/n) Σ φ'(⟨aᵢ, x⟩) aᵢ [d], without the regulariser, and the scalars φ' [n]; charges n."""
+        """(1/n) Σ wᵢ φ'(⟨aᵢ, x⟩) aᵢ + c, without regulariser and penalty, and the slopes φ' [n]; charges n."""
         self._charge(self.n, gradients=self.n, full=1)
-        scalars = -self._labels / (
-            1 + np.exp(np.clip(self._labels * (self._rows @ x), -500, 500))
-        )  # exp(710) overflows
-        return self._rows.T @ scalars / self.n, scalars
+        slopes = np.empty((self.n, *self.shape[1:]))
+        return self._look(x, slopes), slopes
 
-    def components(self, count: int) -> tuple[Floats, Floats, int]:
-        """Rows [n, d] and labels [n], to evaluate component gradients in a compiled loop, and how many are granted.
+    def value(self, x: Floats) -> float:
+        """F(x); charges n, unless the last full pass was there."""
+        if not self._at(x):
+            self._charge(self.n, values=self.n)
+        return self.certificate(x)["objective"]
 
-        Charges for all of them at once: `count`, or what is left of the budget if that is less.
+    def curvature(self, x: Floats) -> Floats:
+        """wᵢ φ''(⟨aᵢ, x⟩) / n [n], for `hessian`; charges n."""
+        self._charge(self.n, curvatures=self.n)
+        return self.loss.curve(self._rows @ x, self._labels) * self.weights / self.n
+
+    def hessian(self, curves: Floats, v: Floats) -> Floats:
+        """Σ curvesᵢ aᵢ ⟨aᵢ, v⟩ + l2 v: the Hessian of the smooth part times v [d]; charges n."""
+        self._charge(self.n, products=self.n)
+        return self._rows.T @ (curves * (self._rows @ v)) + self.ridge * v
+
+    def prox(self, v: Floats, step: float) -> Floats:
+        """argmin over x of ψ(x) + (l2/2) ‖x‖² + ‖x − v‖²/(2 step)."""
+        self.counts["proxes"] += 1
+        return self._prox(v, step)
+
+    def _prox(self, v: Floats, step: float) -> Floats:
+        shrunk = v / (1 + step * self.ridge)
+        head = self.d - self.free
+        moved = self.penalty.prox(shrunk[:head], step / (1 + step * self.l2))
+        return np.concatenate([moved, shrunk[head:]]) if self.free else moved
+
+    def components(self, count: int) -> int:
+        """How many of `count` gradients of components are granted, for a compiled loop; charges them at once."""
+        return self._grant(count, "gradients")
+
+    # ---------------------------------------------------------------------------------- what compiled loops are given
+
+    def visits(self, order: Ints) -> Iterator[tuple[Any, Floats, Ints, Ints]]:
+        """(rows, labels, at, ids): the components of `order` in turn, row at[t] of `rows` belonging to ids[t].
+
+        Rows in memory come whole, with at = ids = order; others are gathered, some at a time.
         """
-        return self._rows, self._labels, self._grant(count, "gradients")
+        if not isinstance(self._rows, Blocks):
+            yield self.rows, self._labels, order, order
+            return
+        room = max(1, GATHERED // (8 * self.d))
+        for start in range(0, len(order), room):
+            ids = order[start : start + room]
+            yield self._rows.take(ids), self._labels, np.arange(len(ids)), ids
+
+    @property
+    def rows(self) -> Any:
+        """The rows in memory, an array [n, d] or `Sparse`; read-only. Work on them is charged by `components`."""
+        if isinstance(self._rows, Blocks):
+            raise SpecError(
+                "these rows are not in memory; use a solver that takes them a block at a time: svrg, katyusha"
+            )
+        if not self.sparse:
+            return self._rows
+        return Sparse(self._rows.data, self._rows.indices, self._rows.indptr)
+
+    @property
+    def labels(self) -> Floats:
+        """b [n]."""
+        return self._labels
+
+    @property
+    def weights(self) -> Floats:
+        """w [n]."""
+        return np.ones(self.n) if self._weights is None else self._weights
+
+    @property
+    def smoothness(self) -> Floats:
+        """Lᵢ = wᵢ max |φ''| ‖aᵢ‖² [n], of φ alone."""
+        low, high = self.loss.bounds
+        squares = np.concatenate([_squares(rows) for _, rows in self._blocks()])
+        with np.errstate(invalid="ignore"):
+            bounds = np.where(squares > 0, max(-low, high) * squares, 0.0)
+        return bounds if self._weights is None else bounds * self._weights
+
+    @property
+    def ridge(self) -> Any:
+        """l2 for every coordinate [d], 0 for the free ones; a number if they are all alike."""
+        if not self.free:
+            return self.l2
+        ridge = np.full(self.d, self.l2)
+        ridge[-self.free :] = 0
+        return ridge.reshape(-1, *[1] * (len(self.shape) - 1))
+
+    def zero(self) -> Floats:
+        return np.zeros(self.shape)
+
+    # -------------------------------------------------------------------------------------------------- how good it is
+
+    def certificate(self, x: Floats) -> dict[str, float]:
+        """What can be proved about x, without the truth and free of charge.
+
+        objective  F(x)
+        gap        at least F(x) − F*: primal minus dual objective, the dual variables being the slopes at x, scaled
+                   into the feasible set where there is no l2; infinite where φ is not convex or nothing is known
+        gradient   length of x − prox(x − ∇): 0 at a stationary point
+        """
+        if not self._at(x):
+            self._look(x, None)
+        assert self._seen is not None
+        _, total, full = self._seen
+        head = self.d - self.free
+        plain = self.penalty.value(x[:head]) + self.l2 / 2 * float((x[:head] ** 2).sum())
+        linear = 0.0 if self.linear is None else float(self.linear @ x)
+        with np.errstate(all="ignore"):
+            finite = bool(np.isfinite(full).all())
+            gradient = float(np.linalg.norm(x - self._prox(x - full, 1.0))) if finite else np.inf
+            gap = self._gap(x, full, plain) if finite else np.inf
+        return {"objective": float(total + linear + plain), "gap": gap, "gradient": gradient}
+
+    def _gap(self, x: Floats, full: Floats, plain: float) -> float:
+        if self.loss.bounds[0] < 0 or (self.free and np.abs(full[-self.free :]).max() > 1e-12):
+            return np.inf
+        product = float((full * x).sum())  # φ(u) + φ*(φ'(u)) = u φ'(u), so that the losses cancel
+        if self.l2 > 0:
+            best = self.penalty.prox(-full / self.l2, 1 / self.l2)
+            support = -float((full * best).sum()) - self.l2 / 2 * float((best**2).sum()) - self.penalty.value(best)
+            return max(product + plain + support, 0.0)
+        support = self.penalty.support(-full)
+        if np.isfinite(support):
+            return max(product + plain + support, 0.0)
+        strength = getattr(self.penalty, "strength", 0.0)
+        if not strength or self.linear is not None or not hasattr(self.loss, "conjugate"):
+            return np.inf
+        scale, both = strength / float(np.abs(full).max()), 0.0  # the slopes are scaled to where ψ* is 0
+        for where, rows in self._blocks():
+            margins, labels = rows @ x, self._labels[where]
+            sums = self.loss.value(margins, labels) + self.loss.conjugate(
+                scale * self.loss.slope(margins, labels), labels
+            )
+            both += float(sums.sum() if self._weights is None else self._weights[where] @ sums)
+        return max(both / self.n + plain, 0.0)
+
+    def _at(self, x: Floats) -> bool:
+        return self._seen is not None and np.array_equal(x, self._seen[0])
+
+    def _look(self, x: Floats, slopes: Floats | None) -> Floats:
+        """One pass over the rows: the gradient; the slopes, if there is room for them; the value, for `certificate`."""
+        total, full = 0.0, np.zeros(self.shape)
+        for where, rows in self._blocks():
+            with np.errstate(over="ignore", invalid="ignore"):  # x may have left the finite numbers: who asked will see
+                margins, labels = rows @ x, self._labels[where]
+                values, own = self.loss.value(margins, labels), self.loss.slope(margins, labels)
+            if slopes is not None:
+                slopes[where] = own
+            if self._weights is not None:
+                w = self._weights[where]
+                values, own = values * w, own * w.reshape(-1, *[1] * (own.ndim - 1))
+            total += float(values.sum())
+            full += rows.T @ own
+        full /= self.n
+        full = full if self.linear is None else full + self.linear
+        self._seen = (x.copy(), total / self.n, full)
+        return full
+
+    def _blocks(self) -> Iterator[tuple[slice, Any]]:
+        """All rows, some at a time: what is computed of them then needs little room, and they are read once."""
+        if isinstance(self._rows, Blocks):
+            yield from self._rows
+            return
+        entries = len(self._rows.data) if self.sparse else self.n * self.d
+        count = max(256, AT_ONCE * self.n // max(entries, 1))
+        for start in range(0, self.n, count):
+            where = slice(start, min(start + count, self.n))
+            yield where, _part(self._rows, where) if self.sparse and count < self.n else self._rows[where]
+
+
+def _matrix(rows: Any) -> tuple[Any, bool]:
+    """Read-only rows, and whether they are sparse; raises `SpecError` for what is no finite matrix."""
+    if isinstance(rows, Blocks):
+        return rows, False
+    sparse = hasattr(rows, "indptr")
+    if not sparse:
+        rows = np.ascontiguousarray(rows)
+        rows = rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float64)
+    elif rows.format != "csr":
+        raise SpecError(f"sparse rows are in the format {rows.format!r}; convert them: rows.tocsr()")
+    if len(rows.shape) != 2 or 0 in rows.shape:
+        raise SpecError(f"rows have the shape {rows.shape}; a matrix [n, d] with n, d > 0 is needed")
+    held = rows.data if sparse else rows
+    if not np.isfinite(held.sum()) and not np.isfinite(held).all():  # the sum is quick, and finite sums are the rule
+        bad = np.flatnonzero(~np.isfinite(held))[0]
+        where = np.searchsorted(rows.indptr, bad, "right") - 1 if sparse else bad // rows.shape[1]
+        raise SpecError(f"row {where} is not finite: it holds {held.flat[bad]}; drop the row, or fill it in")
+    if sparse:
+        _refuse_overflow(rows)
+        rows = type(rows)((rows.data.view(), rows.indices, rows.indptr), shape=rows.shape, copy=False)
+        rows.data.flags.writeable = False
+    else:
+        rows = rows.view()
+        rows.flags.writeable = False
+    return rows, sparse
+
+
+def _refuse_overflow(rows: Any) -> None:
+    """Indices of 32 bits wrap around above 2³¹ entries; scipy leaves that to whoever builds the arrays."""
+    starts, columns = rows.indptr, rows.indices
+    if starts[0] != 0 or starts[-1] != len(rows.data) or (np.diff(starts) < 0).any():
+        fact = f"the row starts run from {starts[0]} to {starts[-1]} for {len(rows.data)} entries"
+        raise SpecError(f"{fact}: 32-bit indices have overflowed; build indptr and indices with int64")
+    if len(columns) and (columns.min() < 0 or columns.max() >= rows.shape[1]):
+        fact = f"column {columns.min() if columns.min() < 0 else columns.max()} is outside 0 … {rows.shape[1] - 1}"
+        raise SpecError(f"{fact}: 32-bit indices may have overflowed; build indptr and indices with int64")
+
+
+def _vector(name: str, values: Any, n: int) -> Floats:
+    vector = np.asarray(values, np.float64).view()
+    if vector.shape != (n,):
+        raise SpecError(f"{name} have the shape {vector.shape}, and there are {n} rows; one for every row is needed")
+    if not np.isfinite(vector).all():
+        raise SpecError(
+            f"{name}[{np.flatnonzero(~np.isfinite(vector))[0]}] is not finite; drop that row, or fill it in"
+        )
+    vector.flags.writeable = False
+    return vector
+
+
+def _part(rows: Any, where: slice) -> Any:
+    """Some rows of a sparse matrix, whose entries are not copied."""
+    first, last = rows.indptr[where.start], rows.indptr[where.stop]
+    starts = rows.indptr[where.start : where.stop + 1] - first
+    shape = (where.stop - where.start, rows.shape[1])
+    return type(rows)((rows.data[first:last], rows.indices[first:last], starts), shape=shape, copy=False)
+
+
+def _squares(rows: Any) -> Floats:
+    """‖aᵢ‖² of some rows."""
+    if not hasattr(rows, "indptr"):
+        return np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
+    owners = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    return np.bincount(owners, np.asarray(rows.data, np.float64) ** 2, rows.shape[0]).astype(np.float64)

@@ -5,35 +5,40 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Gt
-from numba import njit
+from annotated_types import Ge, Gt
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError, part
-from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
+from airtrack.solvers.convex.coupled import Law, walk
+from airtrack.solvers.convex.epochs import check, epochs, sampling
 
 
 @part("solver")
 class Katyusha:
-    """Accelerated SVRG for F(x) = (1/n) Σ φ(⟨aᵢ, x⟩, bᵢ) + (σ/2) ‖x‖², σ > 0.
+    """Accelerated SVRG for F(x) = (1/n) Σ wᵢ φ(⟨aᵢ, x⟩, bᵢ) + (σ/2) ‖x‖² + ψ(x).
 
     An epoch takes the full gradient μ at a snapshot x̃ and then m steps, i uniform:
 
         x = τ₁ z + τ₂ x̃ + (1 − τ₁ − τ₂) y             τ₂ x̃ is the negative momentum
         g = μ + φ'(⟨aᵢ, x⟩) aᵢ − φ'(⟨aᵢ, x̃⟩) aᵢ
-        z⁺ = (z − α g) / (1 + α σ)
+        z⁺ = argmin ‖z' − z‖²/2α + ⟨g, z'⟩ + (σ/2) ‖z'‖² + ψ(z')
         y⁺ = x + τ₁ (z⁺ − z)                           option II
 
     with τ₁ = min(√(mσ/3L), ½), τ₂ = ½, α = 1/(3 τ₁ L). It costs n + m gradients. Where σ > 3L/(4m), τ₁ is ½ and
-    nothing is left to accelerate: it is SVRG at a higher price.
+    nothing is left to accelerate: it is SVRG at a higher price. Without σ (Katyusha^ns) τ₁ = 2/(s + 4) in epoch s. Rows
+    that are sparse are updated lazily: a coordinate that no row touches catches up in closed form when one does.
 
-    params  "theory": m = 2n, the next snapshot is the average of y with weights (1 + ασ)ʲ;
-            "practical": m = n and the last y
-    step    divides L, in α and in τ₁
+    params    "theory": m = 2n, the next snapshot is the average of y with weights (1 + ασ)ʲ;
+              "practical": m = n and the last y
+    step      divides L, in α and in τ₁
+    sampling  "uniform", L the greatest Lᵢ; "smoothness": i with chance Lᵢ/ΣLⱼ, L the mean, which wins where rows are
+              of very different lengths or weights
+    batch     b components a step, m/b steps: τ₂ = min(½, L/(2 L_f b)) with L_f = mean Lᵢ, an upper bound of the
+              smoothness of the mean; dense rows only
 
-    Source: Allen-Zhu (STOC 2017, JMLR 2018), Algorithm 1. L = maxᵢ Lᵢ, of φ alone.
+    Source: Allen-Zhu (STOC 2017, JMLR 2018), Algorithms 1, 2 and 5.
 
     >>> from airtrack.tasks.logistic import Logistic
     >>> given, judge = Logistic(n=100, d=5, kappa=1e4).pose(Streams(0) / "task")
@@ -45,59 +50,39 @@ class Katyusha:
 
     params: Literal["theory", "practical"] = "theory"
     step: Annotated[float, Gt(0)] = 1.0
+    sampling: Literal["uniform", "smoothness"] = "uniform"
+    batch: Annotated[int, Ge(1)] = 1
 
     accepts: ClassVar[type] = FiniteSum
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
+    version: ClassVar[int] = 2
 
     def step_cost(self, given: FiniteSum) -> int:
         """Gradients of the snapshot and of one step: the least budget that does anything."""
-        return given.n + 1
+        return given.n + self.batch
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
-        if given.loss != "logistic":
-            raise SpecError(f"katyusha knows the logistic loss, not {given.loss!r}; take a task that has it")
-        indices = streams / "indices"
-        theory = self.params == "theory"
+        check(given, "katyusha")
+        if given.sparse and self.batch > 1:
+            raise SpecError("katyusha takes batches of dense rows only; leave batch at 1, or give rows.toarray()")
+        if given.loss.bounds[0] < 0:
+            raise SpecError(f"katyusha needs convex components, {type(given.loss).__name__} has none; use katyusha_x")
+        indices, theory = streams / "indices", self.params == "theory"
         steps = given.n * (2 if theory else 1)
-        smoothness = given.smoothness.max() / self.step
-        tau = min(float(np.sqrt(steps * given.l2 / (3 * smoothness))), 0.5)
-        alpha = 1 / (3 * tau * smoothness)
-        zero = np.zeros(given.d)
+        sampler, scale, smoothness = sampling(given, self.sampling)
+        smoothness /= self.step
+        hold = min(0.5, smoothness / (2 * given.smoothness.mean() * self.batch)) if self.batch > 1 else 0.5
+        zero = given.zero()
         state = meter.resume() or {"epoch": 0, "y": zero, "z": zero, "snapshot": zero}
-        epoch, y, z, snapshot = state["epoch"], state["y"].copy(), state["z"].copy(), state["snapshot"].copy()
-        while meter.live(self.step_cost(given)):
-            full, scalars = given.gradient(snapshot)
-            last = not meter.live(steps + given.n + 1)  # no further epoch fits after this one: it takes what is left
-            rows, labels, count = given.components(steps + given.n if last else steps)
-            order = indices.rng(epoch).integers(0, given.n, count)
-            average = _epoch(y, z, snapshot, full, scalars, rows, labels, order, tau, alpha, given.l2)
-            snapshot = average if theory else y.copy()
-            if not np.isfinite(snapshot).all():
-                raise Diverged(f"katyusha left the finite numbers in epoch {epoch}, with α = {alpha:.3g}")
-            epoch += 1
-            meter.offer(snapshot)
-            meter.save(lambda: {"epoch": epoch, "y": y, "z": z, "snapshot": snapshot})
-        return snapshot
-
-
-@njit(cache=True, nogil=True)
-def _epoch(y, z, snapshot, full, scalars, rows, labels, order, tau, alpha, l2):  # pragma: no cover  (compiled)
-    """Steps along `order`; changes y and z [d] in place and returns the weighted average of y."""
-    d = len(y)
-    x = np.empty(d)
-    average = np.zeros(d)
-    growth, share = 1 + alpha * l2, 1.0  # share: weight of this y over the sum of the weights so far
-    for i in order:
-        u = 0.0
-        for j in range(d):
-            x[j] = tau * z[j] + 0.5 * snapshot[j] + (0.5 - tau) * y[j]
-            u += rows[i, j] * x[j]
-        change = -labels[i] / (1 + np.exp(labels[i] * u)) - scalars[i]
-        for j in range(d):
-            before = z[j]
-            z[j] = (before - alpha * (full[j] + change * rows[i, j])) / growth
-            y[j] = x[j] + tau * (z[j] - before)
-            average[j] += share * (y[j] - average[j])
-        share = growth * share / (1 + growth * share)
-    return average
+        for full, slopes, count in epochs(given, meter, state, lambda epoch: steps, "katyusha"):
+            tau = 2 / (state["epoch"] + 4)
+            if given.l2 > 0:
+                tau = min(float(np.sqrt(steps * given.l2 / (3 * smoothness))), 0.5)
+            alpha = 1 / (3 * tau * smoothness)
+            law = Law(tau, hold, alpha, given.l2, 1 + alpha * given.l2)
+            y, z, anchor = state["y"].copy(), state["z"].copy(), (state["snapshot"], full, slopes)
+            rng = indices.rng(state["epoch"])
+            average = walk(given, law, sampler, rng, count, scale, anchor, y, z, self.batch, averaged=theory)
+            state |= {"y": y, "z": z, "snapshot": average}
+        return state["snapshot"]

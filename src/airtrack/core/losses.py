@@ -1,0 +1,245 @@
+"""Losses φ(u, b) of a linear prediction u: formulas that numpy evaluates on arrays and solvers compile as they are.
+
+A loss is a `NamedTuple` of its parameters. Anybody's class with these methods is one:
+
+    value(u, b)      φ
+    slope(u, b)      φ' in u; a subgradient where φ has a corner
+    curve(u, b)      φ''
+    conjugate(a, b)  φ*(a) = max over u of a u − φ(u), for slopes a; convex losses only
+    bounds           class variable or property: the least and the greatest value of φ''
+
+They use numpy's universal functions alone, so that a line is right for a number, an array and a compiled loop.
+Arguments of exp are cut at 500: exp(710) overflows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from airtrack.core.part import SpecError, nearest
+
+
+def _entropy(p: Any) -> Any:
+    """p log p + (1 − p) log(1 − p), 0 at both ends."""
+    tiny = np.finfo(float).tiny
+    return p * np.log(np.maximum(p, tiny)) + (1 - p) * np.log(np.maximum(1 - p, tiny))
+
+
+class Logistic(NamedTuple):
+    """log(1 + exp(−b u)), b = ±1."""
+
+    bounds = (0.0, 0.25)
+
+    def value(self, u: Any, b: Any) -> Any:
+        return np.logaddexp(0.0, -b * u)
+
+    def slope(self, u: Any, b: Any) -> Any:
+        return -b / (1 + np.exp(np.minimum(b * u, 500.0)))
+
+    def curve(self, u: Any, b: Any) -> Any:
+        p = 1 / (1 + np.exp(np.minimum(b * u, 500.0)))
+        return p * (1 - p)
+
+    def conjugate(self, a: Any, b: Any) -> Any:
+        return _entropy(-a * b)
+
+
+class Squared(NamedTuple):
+    """½ (u − b)²."""
+
+    bounds = (1.0, 1.0)
+
+    def value(self, u: Any, b: Any) -> Any:
+        return (u - b) ** 2 / 2
+
+    def slope(self, u: Any, b: Any) -> Any:
+        return u - b
+
+    def curve(self, u: Any, b: Any) -> Any:
+        return 1.0 + 0.0 * u
+
+    def conjugate(self, a: Any, b: Any) -> Any:
+        return a * a / 2 + a * b
+
+
+class Hinge(NamedTuple):
+    """max(0, 1 − b u), b = ±1: a corner at 1, so that only methods for non-smooth sums take it."""
+
+    bounds = (0.0, np.inf)
+
+    def value(self, u: Any, b: Any) -> Any:
+        return np.maximum(0.0, 1 - b * u)
+
+    def slope(self, u: Any, b: Any) -> Any:
+        return -b * (b * u < 1)
+
+    def curve(self, u: Any, b: Any) -> Any:
+        return 0.0 * u
+
+    def conjugate(self, a: Any, b: Any) -> Any:
+        return a * b
+
+
+class SmoothedHinge(NamedTuple):
+    """The hinge, rounded off over a stretch of `width` below 1: its Fenchel smoothing max over c in [0, 1] of
+    c (1 − b u) − width c²/2."""
+
+    width: float = 1.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return 0.0, 1 / self.width
+
+    def value(self, u: Any, b: Any) -> Any:
+        c = np.minimum(np.maximum((1 - b * u) / self.width, 0.0), 1.0)
+        return c * (1 - b * u) - self.width * c * c / 2
+
+    def slope(self, u: Any, b: Any) -> Any:
+        return -b * np.minimum(np.maximum((1 - b * u) / self.width, 0.0), 1.0)
+
+    def curve(self, u: Any, b: Any) -> Any:
+        return (b * u < 1) * (b * u > 1 - self.width) / self.width
+
+    def conjugate(self, a: Any, b: Any) -> Any:
+        return a * b + self.width * a * a / 2
+
+
+class SquaredHinge(NamedTuple):
+    """½ max(0, 1 − b u)², b = ±1."""
+
+    bounds = (0.0, 1.0)
+
+    def value(self, u: Any, b: Any) -> Any:
+        return np.maximum(0.0, 1 - b * u) ** 2 / 2
+
+    def slope(self, u: Any, b: Any) -> Any:
+        return -b * np.maximum(0.0, 1 - b * u)
+
+    def curve(self, u: Any, b: Any) -> Any:
+        return 1.0 * (b * u < 1)
+
+    def conjugate(self, a: Any, b: Any) -> Any:
+        return a * b + a * a / 2
+
+
+class Huber(NamedTuple):
+    """½ r² for |r| ≤ width, then straight lines; r = u − b."""
+
+    width: float = 1.0
+    bounds = (0.0, 1.0)
+
+    def value(self, u: Any, b: Any) -> Any:
+        c = np.minimum(np.maximum(u - b, -self.width), self.width)
+        return c * (u - b) - c * c / 2
+
+    def slope(self, u: Any, b: Any) -> Any:
+        return np.minimum(np.maximum(u - b, -self.width), self.width)
+
+    def curve(self, u: Any, b: Any) -> Any:
+        return 1.0 * (np.abs(u - b) <= self.width)
+
+    def conjugate(self, a: Any, b: Any) -> Any:
+        return a * a / 2 + a * b
+
+
+class Bowl(NamedTuple):
+    """r²/(1 + r²), r = u − b: convex near 0 and concave from |r| = 1/√3 on; outliers hardly count."""
+
+    bounds = (-0.5, 2.0)  # least at |r| = 1
+
+    def value(self, u: Any, b: Any) -> Any:
+        r = (u - b) ** 2
+        return r / (1 + r)
+
+    def slope(self, u: Any, b: Any) -> Any:
+        return 2 * (u - b) / (1 + (u - b) ** 2) ** 2
+
+    def curve(self, u: Any, b: Any) -> Any:
+        r = (u - b) ** 2
+        return (2 - 6 * r) / (1 + r) ** 3
+
+
+class Sigmoid(NamedTuple):
+    """1/(1 + exp(b u)), b = ±1: a smooth count of errors, not convex."""
+
+    # φ'' = p (1 − p) (1 − 2p) with p = φ, greatest at p = (3 − √3)/6
+    bounds = (-(3**0.5) / 18, 3**0.5 / 18)
+
+    def value(self, u: Any, b: Any) -> Any:
+        return 1 / (1 + np.exp(np.minimum(b * u, 500.0)))
+
+    def slope(self, u: Any, b: Any) -> Any:
+        p = 1 / (1 + np.exp(np.minimum(b * u, 500.0)))
+        return -b * p * (1 - p)
+
+    def curve(self, u: Any, b: Any) -> Any:
+        p = 1 / (1 + np.exp(np.minimum(b * u, 500.0)))
+        return p * (1 - p) * (1 - 2 * p)
+
+
+class Signed(NamedTuple):
+    """b u²/2: curvature b, negative where b is. Sums of them may be convex though no part is (shift-and-invert)."""
+
+    bounds = (-1.0, 1.0)  # for |b| ≤ 1
+
+    def value(self, u: Any, b: Any) -> Any:
+        return b * u * u / 2
+
+    def slope(self, u: Any, b: Any) -> Any:
+        return b * u
+
+    def curve(self, u: Any, b: Any) -> Any:
+        return b + 0.0 * u
+
+
+class Softmax(NamedTuple):
+    """Cross-entropy of `classes` linear predictions u [n, classes] with labels b = 0 … classes − 1; x is [d, classes].
+
+    Its `bounds` are of the Hessian diag(p) − p pᵀ, whose greatest eigenvalue is ½ (Böhning, 1992).
+    """
+
+    classes: int
+    bounds = (0.0, 0.5)
+
+    def value(self, u: Any, b: Any) -> Any:
+        top = u.max(-1)
+        return top + np.log(np.exp(u - top[:, None]).sum(-1)) - np.take_along_axis(u, b[:, None].astype(int), 1)[:, 0]
+
+    def slope(self, u: Any, b: Any) -> Any:
+        p = self.chances(u)
+        p[np.arange(len(p)), b.astype(int)] -= 1
+        return p
+
+    def chances(self, u: Any) -> Any:
+        """Probabilities [n, classes]."""
+        p = np.exp(u - u.max(-1, keepdims=True))
+        return p / p.sum(-1, keepdims=True)
+
+
+LOSSES: dict[str, Any] = {
+    "logistic": Logistic,
+    "squared": Squared,
+    "hinge": Hinge,
+    "smoothed_hinge": SmoothedHinge,
+    "squared_hinge": SquaredHinge,
+    "huber": Huber,
+    "bowl": Bowl,
+    "sigmoid": Sigmoid,
+    "signed": Signed,
+    "softmax": Softmax,
+}
+
+
+def loss_of(given: Any) -> Any:
+    """A loss from its name, or as it is.
+
+    >>> loss_of("huber"), loss_of(SmoothedHinge(0.5)).bounds
+    (Huber(width=1.0), (0.0, 2.0))
+    """
+    if not isinstance(given, str):
+        return given
+    if given not in LOSSES:
+        raise SpecError(f"no loss is named {given!r}{nearest(given, LOSSES)}")
+    return LOSSES[given]()

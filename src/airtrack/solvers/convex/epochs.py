@@ -1,0 +1,103 @@
+"""What the methods share that take a full gradient now and then, and many single ones in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from airtrack.core.given import FiniteSum, Floats, Ints
+from airtrack.core.meter import Meter, State
+from airtrack.core.part import SpecError
+from airtrack.core.penalties import Nothing, separable
+from airtrack.core.problem import Diverged
+
+CHUNK = 1 << 16  # indices that are drawn at a time
+
+
+def check(given: FiniteSum, name: str) -> None:
+    """Raises `SpecError` for a sum whose components a compiled loop cannot visit one by one."""
+    if len(given.shape) > 1:
+        raise SpecError(f"{name} takes losses of one prediction, not softmax; use lbfgs or newton_cg")
+    if not np.isfinite(given.loss.bounds[1]):
+        fact = f"{name} needs smooth components, and {type(given.loss).__name__} has a corner"
+        raise SpecError(f"{fact}; use its smoothed form, or the reduction adapt_smooth")
+    if not separable(given.penalty):
+        raise SpecError(f"{name} takes penalties that go by coordinates, not {type(given.penalty).__name__}; use agd")
+    if given.sparse and not isinstance(given.penalty, Nothing):
+        fact = f"{name} catches up with the coordinates that sparse rows leave behind, which takes l2 and no penalty"
+        raise SpecError(f"{fact}; use agd, or dense rows")
+
+
+def epochs(given: FiniteSum, meter: Meter, state: State, steps: Any, name: str) -> Iterator[tuple[Floats, Floats, int]]:
+    """Goes on while the budget lasts: the gradient at `state["snapshot"]`, its slopes, and how many steps are paid for.
+
+    The caller takes the steps and puts the next snapshot, a new array, into `state`, which holds all that a resume
+    needs. steps: epoch → how many it would take; the last epoch takes what is left of the budget.
+    """
+    while meter.live(given.n + 1):
+        full, slopes = given.gradient(state["snapshot"])
+        meter.offer(state["snapshot"])  # here, where its certificate costs nothing
+        wanted = steps(state["epoch"])
+        last = not meter.live(wanted + given.n + 1)
+        yield full, slopes, given.components(wanted + given.n if last else wanted)
+        if not np.isfinite(state["snapshot"]).all():
+            raise Diverged(f"{name} left the finite numbers in epoch {state['epoch']}; take a smaller step")
+        state["epoch"] += 1
+        meter.save(lambda: dict(state))
+    meter.offer(state["snapshot"])
+
+
+class Sampler:
+    """Draws components, uniformly or with chances proportional to `sizes` [n] (Walker's alias method).
+
+    >>> Sampler(4, None).draw(np.random.Generator(np.random.PCG64(0)), 3).tolist()
+    [3, 2, 2]
+    """
+
+    def __init__(self, n: int, sizes: Floats | None) -> None:
+        self.n, self._keep, self._other = n, None, None
+        if sizes is not None:
+            self._keep, self._other = _aliases(sizes * (n / sizes.sum()))
+
+    def draw(self, rng: np.random.Generator, count: int) -> Ints:
+        """Indices [count]."""
+        drawn = rng.integers(0, self.n, count)
+        if self._keep is None or self._other is None:
+            return drawn
+        return np.where(rng.random(count) < self._keep[drawn], drawn, self._other[drawn])
+
+    def chunks(self, rng: np.random.Generator, count: int) -> Iterator[Ints]:
+        """The same, some at a time."""
+        for done in range(0, count, CHUNK):
+            yield self.draw(rng, min(CHUNK, count - done))
+
+
+def sampling(given: FiniteSum, by: str) -> tuple[Sampler, Floats, float]:
+    """Who draws components, the factors wᵢ/(n pᵢ) [n] of their gradients, and the L that a step then has to fear.
+
+    by  "uniform": the greatest Lᵢ; "smoothness": i with chance Lᵢ/ΣLⱼ, the mean
+    """
+    sizes = given.smoothness
+    if by == "uniform":
+        return Sampler(given.n, None), given.weights, float(sizes.max())
+    return (
+        Sampler(given.n, sizes),
+        given.weights * (sizes.mean() / np.where(sizes > 0, sizes, np.inf)),
+        float(sizes.mean()),
+    )
+
+
+def _aliases(share: Floats) -> tuple[Floats, Ints]:
+    """Every index keeps a draw with chance keep[i], and gives it to other[i] else; share [n] has the mean 1."""
+    keep, other = np.ones(len(share)), np.arange(len(share))
+    share = share.copy()
+    small, large = list(np.flatnonzero(share < 1)), list(np.flatnonzero(share >= 1))
+    while small and large:
+        i, j = small.pop(), large[-1]
+        keep[i], other[i] = share[i], j
+        share[j] -= 1 - share[i]
+        if share[j] < 1:
+            small.append(large.pop())
+    return keep, other
