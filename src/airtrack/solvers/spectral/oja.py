@@ -6,9 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt
+from numba import njit
 
 from airtrack.core.given import Floats, Stream
-from airtrack.core.meter import Meter
+from airtrack.core.meter import Meter, State
 from airtrack.core.part import part
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
@@ -26,6 +27,8 @@ class Oja:
     power   1: the error falls as 1/T, which is optimal; 0: a constant step, and the error stalls at its size
     step    multiplies η; with power 1 and a step under ¼ · gap / true gap the rate is lost
     batch   samples a QR
+
+    Where the gap is unknown or far below λ_k, `history_pca` does better: one η cannot suit all directions.
 
     Source: Allen-Zhu, Li (FOCS 2017), Theorem 1, whose constants are hidden in Θ̃ and where E‖x‖² ≤ 1.
 
@@ -49,27 +52,76 @@ class Oja:
 
     def answer(self, given: Stream, meter: Meter, streams: Streams) -> Floats:
         start = (streams / "init").rng().standard_normal((given.d, given.k))
-        state = meter.resume() or {"t": 0, "energy": 0.0, "basis": np.linalg.qr(start)[0]}
-        t, energy, basis = state["t"], state["energy"], state["basis"]
+        held = OjaState(self, given.k, **(meter.resume() or {"basis": np.linalg.qr(start)[0]}))
         while meter.live():
-            samples = given.draw(self.batch)  # [≤ batch, d]
-            energy += float((samples * samples).sum())
-            eta = self.rate(t, energy / (t + len(samples)), given.d, given.k)
-            with np.errstate(over="ignore", invalid="ignore"):
-                moved = basis + eta * (samples.T @ (samples @ basis))
-            if not np.isfinite(moved).all():
-                raise Diverged(f"oja left the finite numbers after {t} samples, with a step of {eta:.3g}")
-            basis = np.linalg.qr(moved)[0]
-            t += len(samples)
-            meter.offer(basis)
-            meter.save(lambda: {"t": t, "energy": energy, "basis": basis})
-        return basis
+            held.update(given.draw(self.batch))
+            meter.offer(held.basis)
+            meter.save(held.state)
+        return held.basis
 
-    def rate(self, t: int, energy: float, d: int, k: int) -> float:
-        """η after t samples with mean ‖x‖² = energy."""
+    def flat(self, energy: Any, d: int, k: int) -> Any:
+        """T₀, the samples during which η hardly falls, where the mean of ‖x‖² is `energy`."""
         if self.params == "theory":
-            scale = max(np.log(d), 1.0)
-            flat = k * (energy / self.gap) ** 2 * scale
-            return self.step * scale / (self.gap * flat) * (flat / max(t, flat)) ** self.power
-        flat = 10 * energy / self.gap
+            return k * (energy / self.gap) ** 2 * max(np.log(d), 1.0)
+        return 10 * energy / self.gap
+
+    def rate(self, t: Any, energy: Any, d: int, k: int) -> Any:
+        """η after t samples with mean ‖x‖² = energy; of arrays, one by one."""
+        flat = self.flat(energy, d, k)
+        if self.params == "theory":
+            return self.step * max(np.log(d), 1.0) / (self.gap * flat) * (flat / np.maximum(t, flat)) ** self.power
         return 2 * self.step / (self.gap * flat) * (flat / (flat + t)) ** self.power
+
+
+class OjaState:
+    """What Oja's rule holds between samples, for use outside the bench.
+
+    rule    an `Oja`, whose fields are the rule
+    k       the rank that is asked for
+    basis   [d, k] orthonormal; fewer columns than k as long as `oja_plus` wants it so
+    t       samples seen
+    energy  Σ ‖x‖² over them
+
+    >>> rng = np.random.default_rng(0)
+    >>> held = OjaState(Oja(gap=0.75), 1, basis=np.linalg.qr(rng.standard_normal((3, 1)))[0])
+    >>> for _ in range(20):
+    ...     held.update(rng.standard_normal((100, 3)) * [1.0, 0.5, 0.2])
+    >>> abs(held.basis.round(1)).ravel().tolist()
+    [1.0, 0.0, 0.0]
+    """
+
+    def __init__(self, rule: Oja, k: int, *, basis: Floats, t: int = 0, energy: float = 0.0) -> None:
+        self.rule, self.k, self.basis, self.t, self.energy = rule, k, basis, t, energy
+
+    def update(self, samples: Floats) -> None:
+        """Learn from samples [n, d], `rule.batch` at a time; raises `Diverged` where the step is too long."""
+        starts = np.arange(0, len(samples), self.rule.batch)
+        ends = np.append(starts[1:], len(samples))
+        energies = self.energy + np.cumsum(np.add.reduceat(np.einsum("nd,nd->n", samples, samples), starts))
+        with np.errstate(over="ignore"):
+            rates = self.rule.rate(self.t + starts, energies / (self.t + ends), len(self.basis), self.k)
+        basis, done = _steps(self.basis, np.ascontiguousarray(samples), starts, ends, rates)
+        if done < len(starts):
+            seen = self.t + starts[done]
+            raise Diverged(f"oja left the finite numbers after {seen} samples, with a step of {rates[done]:.3g}")
+        self.basis, self.t, self.energy = basis, self.t + len(samples), float(energies[-1])
+
+    def widen(self, columns: Floats) -> None:
+        """Take more columns [d, any] into the basis."""
+        self.basis = np.linalg.qr(np.hstack([self.basis, columns]))[0]
+
+    def state(self) -> State:
+        """What the constructor takes."""
+        return {"basis": self.basis, "t": self.t, "energy": self.energy}
+
+
+@njit(cache=True, nogil=True)
+def _steps(basis, samples, starts, ends, rates):  # pragma: no cover  (compiled)
+    """A QR a batch; returns the basis [d, k] and how many batches left it finite."""
+    for i in range(len(starts)):
+        x = samples[starts[i] : ends[i]]
+        moved = basis + rates[i] * np.dot(x.T, np.dot(x, basis))
+        if not np.isfinite(moved).all():
+            return basis, i
+        basis = np.ascontiguousarray(np.linalg.qr(moved)[0])
+    return basis, len(starts)
