@@ -36,6 +36,7 @@ class FiniteSum(Oracle):
     weights   w [n], not negative; None: all 1
     linear    c [d]; None: 0
     free      how many of the last coordinates (an intercept) l2 and ψ leave alone
+    convexity strong convexity of F, where it is known and is not l2 (sums of parts that are not convex)
 
     Attributes: n, d; `shape` of x, (d,), or (d, classes) with softmax; `sparse`.
 
@@ -57,6 +58,7 @@ class FiniteSum(Oracle):
         weights: Any = None,
         linear: Floats | None = None,
         free: int = 0,
+        convexity: float | None = None,
     ) -> None:
         self.loss = loss_of(loss)
         self.penalty: Any = Nothing() if penalty is None else penalty
@@ -71,6 +73,7 @@ class FiniteSum(Oracle):
             raise SpecError(f"l2 is {l2}; it is a finite number, at least 0")
         if linear is not None and linear.shape != (self.d,):
             raise SpecError(f"linear has the shape {linear.shape}, and x has {self.d} coordinates")
+        self.convexity = convexity if convexity is not None else self.l2 if self.loss.bounds[0] >= 0 else 0.0
         classes = getattr(self.loss, "classes", None)
         self.shape: tuple[int, ...] = (self.d,) if classes is None else (self.d, classes)
         self._seen: tuple[Floats, float, Floats] | None = None  # x of the last full pass, the mean loss there, gradient
@@ -99,15 +102,14 @@ class FiniteSum(Oracle):
         self._charge(self.n, products=self.n)
         return self._rows.T @ (curves * (self._rows @ v)) + self.ridge * v
 
-    def prox(self, v: Floats, step: float) -> Floats:
-        """argmin over x of ψ(x) + (l2/2) ‖x‖² + ‖x − v‖²/(2 step)."""
+    def prox(self, v: Floats, step: float, ridge: bool = True) -> Floats:
+        """argmin over x of ψ(x) + (l2/2) ‖x‖² + ‖x − v‖²/(2 step); without `ridge`, l2 is left out."""
         self.counts["proxes"] += 1
-        return self._prox(v, step)
+        return self._prox(v, step, ridge)
 
-    def _prox(self, v: Floats, step: float) -> Floats:
-        shrunk = v / (1 + step * self.ridge)
-        head = self.d - self.free
-        moved = self.penalty.prox(shrunk[:head], step / (1 + step * self.l2))
+    def _prox(self, v: Floats, step: float, ridge: bool = True) -> Floats:
+        head, shrunk = self.d - self.free, v / (1 + step * self.ridge) if ridge else v
+        moved = self.penalty.prox(shrunk[:head], step / (1 + step * self.l2) if ridge else step)
         return np.concatenate([moved, shrunk[head:]]) if self.free else moved
 
     def components(self, count: int) -> int:
@@ -195,8 +197,11 @@ class FiniteSum(Oracle):
         return {"objective": float(total + linear + plain), "gap": gap, "gradient": gradient}
 
     def _gap(self, x: Floats, full: Floats, plain: float) -> float:
-        if self.loss.bounds[0] < 0 or (self.free and np.abs(full[-self.free :]).max() > 1e-12):
+        if self.free and np.abs(full[-self.free :]).max() > 1e-12:
             return np.inf
+        if self.loss.bounds[0] < 0:  # nothing is known of a dual, but a quadratic lies below F where it is convex
+            known = self.convexity > 0 and isinstance(self.penalty, Nothing)
+            return float(((full + self.l2 * x) ** 2).sum()) / (2 * self.convexity) if known else np.inf
         product = float((full * x).sum())  # φ(u) + φ*(φ'(u)) = u φ'(u), so that the losses cancel
         if self.l2 > 0:
             best = self.penalty.prox(-full / self.l2, 1 / self.l2)
