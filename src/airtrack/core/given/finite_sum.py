@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ class FiniteSum(Oracle):
     linear    c [d]; None: 0
     free      how many of the last coordinates (an intercept) l2 and ψ leave alone
     convexity strong convexity of F, where it is known and is not l2 (sums of parts that are not convex)
+    start     where solvers begin; None: at 0
 
     Attributes: n, d; `shape` of x, (d,), or (d, classes) with softmax; `sparse`.
 
@@ -59,6 +61,7 @@ class FiniteSum(Oracle):
         linear: Floats | None = None,
         free: int = 0,
         convexity: float | None = None,
+        start: Floats | None = None,
     ) -> None:
         self.loss = loss_of(loss)
         self.penalty: Any = Nothing() if penalty is None else penalty
@@ -76,6 +79,9 @@ class FiniteSum(Oracle):
         self.convexity = convexity if convexity is not None else self.l2 if self.loss.bounds[0] >= 0 else 0.0
         classes = getattr(self.loss, "classes", None)
         self.shape: tuple[int, ...] = (self.d,) if classes is None else (self.d, classes)
+        self.start = np.zeros(self.shape) if start is None else np.array(start, np.float64)
+        if self.start.shape != self.shape:
+            raise SpecError(f"start has the shape {self.start.shape}, and x the shape {self.shape}")
         self._seen: tuple[Floats, float, Floats] | None = None  # x of the last full pass, the mean loss there, gradient
 
     # ------------------------------------------------------------------------------------------------ what is counted
@@ -171,7 +177,20 @@ class FiniteSum(Oracle):
         return ridge.reshape(-1, *[1] * (len(self.shape) - 1))
 
     def zero(self) -> Floats:
-        return np.zeros(self.shape)
+        """Where a solver begins, a new array: `start`."""
+        return self.start.copy()
+
+    def like(self, **changes: Any) -> FiniteSum:
+        """A sum over the same rows with another l2, loss, penalty, linear, convexity or start. It has no meter yet, and
+        its questions are counted with those of this one."""
+        other = copy(self)
+        self.counts  # noqa: B018  (made here, so that both count in the same)
+        if "l2" in changes and self.convexity == self.l2:
+            changes = {"convexity": changes["l2"]} | changes
+        for name, value in changes.items():
+            setattr(other, name, value)
+        other._seen = other._meter = None
+        return other
 
     # -------------------------------------------------------------------------------------------------- how good it is
 
