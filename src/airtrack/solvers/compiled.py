@@ -37,7 +37,7 @@ def shrink(self: Any, v: Any, step: Any) -> Any:
 
 def _formula(self: Any, name: str) -> Any:
     """The method of that name of a loss or penalty, as a plain function without annotations, which numba compares."""
-    if not isinstance(self, types.NamedTuple):
+    if not isinstance(self, (types.NamedTuple, types.NamedUniTuple)):
         return None
     method = getattr(self.instance_class, name)
     return FunctionType(method.__code__, method.__globals__, name)
