@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from airtrack.core.batches import batches
-from airtrack.core.given import IGNORE, Corpus, Entries, Env, FiniteSum, Matrix, Stream, Views
+from airtrack.core.given import IGNORE, Corpus, Entries, Env, FiniteSum, Matrix, Pieces, Regression, Rounds, Stream, Views
 from airtrack.core.meter import Meter
 from airtrack.core.part import build, key, lookup, shipped, to_spec
 from airtrack.core.problem import Judge
@@ -42,6 +42,12 @@ def seen(given):
         return given.apply(np.eye(given.d)).tobytes()
     if isinstance(given, Views):
         return b"".join(a.tobytes() for a in given.forward(np.ones((given.p + given.q, 1))))
+    if isinstance(given, Pieces):
+        return b"".join(part.tobytes() for part in given.look(np.full(given.d, 0.3), np.arange(given.n)))
+    if isinstance(given, Regression):
+        return given.ridge(given.correlation()).tobytes()
+    if isinstance(given, Rounds):
+        return b"".join(given.play(np.ones(given.d)).tobytes() for _ in range(300))
     if isinstance(given, Stream):
         return given.draw(5).tobytes() + given.draw(2000).tobytes()
     if isinstance(given, Env):

@@ -16,5 +16,7 @@ from airtrack.core.given.oracle import Floats as Floats
 from airtrack.core.given.oracle import Ints as Ints
 from airtrack.core.given.oracle import Oracle as Oracle
 from airtrack.core.given.pieces import Pieces as Pieces
+from airtrack.core.given.regression import Regression as Regression
+from airtrack.core.given.rounds import Rounds as Rounds
 from airtrack.core.given.stream import Stream as Stream
 from airtrack.core.given.views import Views as Views

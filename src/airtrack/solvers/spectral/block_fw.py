@@ -39,7 +39,7 @@ class BlockFw:
 
     Source: Allen-Zhu, Hazan, Hu, Li (NIPS 2017), Algorithm 1.
 
-    >>> from airtrack.tasks.completion import Completion
+    >>> from airtrack.tasks.spectral.completion import Completion
     >>> given, judge = Completion(rows=12, columns=10, rank=2).pose(Streams(0) / "task")
     >>> meter = Meter(budget=3000)
     >>> given.metered(meter)

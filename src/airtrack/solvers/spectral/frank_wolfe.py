@@ -24,7 +24,7 @@ class FrankWolfe:
 
     Source: Frank, Wolfe (1956); Jaggi (ICML 2013).
 
-    >>> from airtrack.tasks.completion import Completion
+    >>> from airtrack.tasks.spectral.completion import Completion
     >>> given, judge = Completion(rows=12, columns=10, rank=2).pose(Streams(0) / "task")
     >>> meter = Meter(budget=3000)
     >>> given.metered(meter)

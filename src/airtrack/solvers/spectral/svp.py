@@ -24,7 +24,7 @@ class Svp:
 
     Source: projected gradient; with k, Jain, Meka, Dhillon (NIPS 2010), whose guarantee needs restricted isometry.
 
-    >>> from airtrack.tasks.completion import Completion
+    >>> from airtrack.tasks.spectral.completion import Completion
     >>> given, judge = Completion(rows=12, columns=10, rank=2).pose(Streams(0) / "task")
     >>> meter = Meter(budget=3000)
     >>> given.metered(meter)

@@ -1,0 +1,1 @@
+"""Tasks about convex sums that are not smooth."""
