@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from airtrack.core.meter import BudgetSpent, Meter
-from airtrack.core.part import build, key, lookup, shipped, to_spec
+from airtrack.core.part import SpecError, build, key, lookup, shipped, to_spec
 from airtrack.core.streams import Streams
 
 BUDGETS = {"gradients": 1500, "samples": 700, "episodes": 150}
@@ -27,10 +27,18 @@ def solvers():
 
 
 def pairs():
-    for solver in solvers():
-        for task in sorted(shipped("task")):
-            if issubclass(lookup("task", task).gives, example("solver", solver).accepts):
-                yield solver, task
+    """Every solver with every task whose problems it accepts; `refuse(given)` says which of them it does not."""
+    for task in sorted(shipped("task")):
+        given, _ = example("task", task).pose(Streams(0) / "task")
+        for solver in solvers():
+            recipe = example("solver", solver)
+            if not isinstance(given, recipe.accepts):
+                continue
+            try:
+                recipe.refuse(given) if hasattr(recipe, "refuse") else None
+            except SpecError:
+                continue
+            yield solver, task
 
 
 PAIRS = list(pairs())

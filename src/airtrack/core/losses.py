@@ -7,6 +7,8 @@ A loss is a `NamedTuple` of its parameters. Anybody's class with these methods i
     curve(u, b)      φ''
     conjugate(a, b)  φ*(a) = max over u of a u − φ(u), for slopes a; convex losses only
     bounds           class variable or property: the least and the greatest value of φ''
+    settle(t, q, b)  the slope s with s = φ'(t − q s), for dual methods; optional: else Newton's method finds it
+    bend             class variable, for that: the greatest |φ'''|; optional
 
 They use numpy's universal functions alone, so that a line is right for a number, an array and a compiled loop.
 Arguments of exp are cut at 500: exp(710) overflows.
@@ -31,6 +33,7 @@ class Logistic(NamedTuple):
     """log(1 + exp(−b u)), b = ±1."""
 
     bounds = (0.0, 0.25)
+    bend = 3**0.5 / 18
 
     def value(self, u: Any, b: Any) -> Any:
         return np.logaddexp(0.0, -b * u)
@@ -63,11 +66,18 @@ class Squared(NamedTuple):
     def conjugate(self, a: Any, b: Any) -> Any:
         return a * a / 2 + a * b
 
+    def settle(self, t: Any, q: Any, b: Any) -> Any:
+        return (t - b) / (1 + q)
+
 
 class Hinge(NamedTuple):
     """max(0, 1 − b u), b = ±1: a corner at 1, so that only methods for non-smooth sums take it."""
 
     bounds = (0.0, np.inf)
+
+    def smoothed(self, width: float) -> Any:
+        """Without its corner."""
+        return SmoothedHinge(width)
 
     def value(self, u: Any, b: Any) -> Any:
         return np.maximum(0.0, 1 - b * u)
@@ -80,6 +90,9 @@ class Hinge(NamedTuple):
 
     def conjugate(self, a: Any, b: Any) -> Any:
         return a * b
+
+    def settle(self, t: Any, q: Any, b: Any) -> Any:
+        return -b * np.minimum(np.maximum((1 - b * t) / q, 0.0), 1.0)
 
 
 class SmoothedHinge(NamedTuple):
@@ -105,6 +118,9 @@ class SmoothedHinge(NamedTuple):
     def conjugate(self, a: Any, b: Any) -> Any:
         return a * b + self.width * a * a / 2
 
+    def settle(self, t: Any, q: Any, b: Any) -> Any:
+        return -b * np.minimum(np.maximum((1 - b * t) / (q + self.width), 0.0), 1.0)
+
 
 class SquaredHinge(NamedTuple):
     """½ max(0, 1 − b u)², b = ±1."""
@@ -122,6 +138,9 @@ class SquaredHinge(NamedTuple):
 
     def conjugate(self, a: Any, b: Any) -> Any:
         return a * b + a * a / 2
+
+    def settle(self, t: Any, q: Any, b: Any) -> Any:
+        return -b * np.maximum(0.0, 1 - b * t) / (1 + q)
 
 
 class Huber(NamedTuple):
@@ -142,6 +161,9 @@ class Huber(NamedTuple):
 
     def conjugate(self, a: Any, b: Any) -> Any:
         return a * a / 2 + a * b
+
+    def settle(self, t: Any, q: Any, b: Any) -> Any:
+        return np.minimum(np.maximum((t - b) / (1 + q), -self.width), self.width)
 
 
 class Bowl(NamedTuple):

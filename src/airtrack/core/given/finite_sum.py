@@ -108,6 +108,24 @@ class FiniteSum(Oracle):
         self._charge(self.n, products=self.n)
         return self._rows.T @ (curves * (self._rows @ v)) + self.ridge * v
 
+    def gram(self, curves: Floats) -> Floats:
+        """Σ curvesᵢ aᵢ aᵢᵀ + l2 [d, d], curves ≥ 0; charges n ⌈d/4⌉: as many multiplications as that many gradients."""
+        self._charge(self.n * -(-self.d // 4), grams=1)
+        total = np.zeros((self.d, self.d))
+        for where, rows in self._blocks():
+            scaled = (rows.toarray() if self.sparse else rows) * np.sqrt(curves[where])[:, None]
+            total += scaled.T @ scaled
+        total[np.diag_indices(self.d)] += self.ridge
+        return total
+
+    def diagonal(self, curves: Floats) -> Floats:
+        """The diagonal of `gram` [d]; charges n."""
+        self._charge(self.n, diagonals=self.n)
+        total = np.zeros(self.d)
+        for where, rows in self._blocks():
+            total += (rows.multiply(rows) if self.sparse else rows * rows).T @ curves[where]
+        return total + self.ridge
+
     def prox(self, v: Floats, step: float, ridge: bool = True) -> Floats:
         """argmin over x of ψ(x) + (l2/2) ‖x‖² + ‖x − v‖²/(2 step); without `ridge`, l2 is left out."""
         self.counts["proxes"] += 1
@@ -183,13 +201,13 @@ class FiniteSum(Oracle):
     def like(self, **changes: Any) -> FiniteSum:
         """A sum over the same rows with another l2, loss, penalty, linear, convexity or start. It has no meter yet, and
         its questions are counted with those of this one."""
-        other = copy(self)
-        self.counts  # noqa: B018  (made here, so that both count in the same)
+        counts, other = self.counts, copy(self)
         if "l2" in changes and self.convexity == self.l2:
             changes = {"convexity": changes["l2"]} | changes
         for name, value in changes.items():
             setattr(other, name, value)
         other._seen = other._meter = None
+        other.__dict__["_counts"] = counts
         return other
 
     # -------------------------------------------------------------------------------------------------- how good it is

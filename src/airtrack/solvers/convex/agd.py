@@ -52,16 +52,22 @@ class Agd:
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
 
-    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
-        entropic = self.geometry == "simplex"
-        if entropic and not isinstance(given.penalty, Simplex):
+    def refuse(self, given: FiniteSum) -> None:
+        """Raises `SpecError` for a sum that it cannot take."""
+        if self.geometry == "simplex" and not isinstance(given.penalty, Simplex):
             raise SpecError(f"geometry simplex needs a sum over one, not {type(given.penalty).__name__}; use euclidean")
         if not np.isfinite(given.loss.bounds[1]):
             raise SpecError(f"agd needs a smooth loss, {type(given.loss).__name__} has a corner; use adapt_smooth")
+        if given.loss.bounds[0] < 0 and not given.convexity:
+            raise SpecError(f"agd needs a convex sum, and {type(given.loss).__name__} may give none; use fast_cubic")
+
+    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+        self.refuse(given)
+        entropic = self.geometry == "simplex"
         state = meter.resume() or self._begin(given, meter, streams)
         flat = given.prox(given.zero(), 1.0, ridge=False)
         state = state or {"k": 0, "smooth": 1.0, "y": flat, "z": flat}  # no budget for a first look at L
-        smooth, sigma = state["smooth"], 0.0 if given.free else given.l2
+        smooth, sigma = state["smooth"], 0.0 if given.free else given.convexity
         constant = self.params == "practical" and sigma > 0 and not entropic
         period = int(np.ceil(np.sqrt(8 * smooth / sigma))) if sigma > 0 and not constant else None
         root = np.sqrt(sigma / smooth)

@@ -62,12 +62,16 @@ class Katyusha:
         """Gradients of the snapshot and of one step: the least budget that does anything."""
         return given.n + self.batch
 
-    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+    def refuse(self, given: FiniteSum) -> None:
+        """Raises `SpecError` for a sum that it cannot take."""
         check(given, "katyusha")
         if given.sparse and self.batch > 1:
             raise SpecError("katyusha takes batches of dense rows only; leave batch at 1, or give rows.toarray()")
         if given.loss.bounds[0] < 0:
             raise SpecError(f"katyusha needs convex components, {type(given.loss).__name__} has none; use katyusha_x")
+
+    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+        self.refuse(given)
         indices, theory = streams / "indices", self.params == "theory"
         steps = given.n * (2 if theory else 1)
         sampler, scale, smoothness = sampling(given, self.sampling)

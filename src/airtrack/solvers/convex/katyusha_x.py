@@ -51,8 +51,12 @@ class KatyushaX:
         """Gradients of the snapshot and of one step: the least budget that does anything."""
         return given.n + 1
 
-    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+    def refuse(self, given: FiniteSum) -> None:
+        """Raises `SpecError` for a sum that it cannot take."""
         check(given, "katyusha_x")
+
+    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+        self.refuse(given)
         theory, convex, m = self.params == "theory", given.loss.bounds[0] >= 0, given.n
         sampler, scale, smoothness = sampling(given, self.sampling)
         slow = (7.0 if convex else 2 * np.sqrt(m)) if theory else (2.0 if convex else np.sqrt(m) / 2)

@@ -56,8 +56,12 @@ class Svrg:
         """Gradients of the snapshot and of one step: the least budget that does anything."""
         return given.n + 1
 
-    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+    def refuse(self, given: FiniteSum) -> None:
+        """Raises `SpecError` for a sum that it cannot take."""
         check(given, "svrg")
+
+    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+        self.refuse(given)
         theory, convex = self.params == "theory", given.loss.bounds[0] >= 0
         sampler, scale, smoothness = sampling(given, self.sampling)
         steps = 2 * given.n if convex else given.n

@@ -46,8 +46,12 @@ class SvrgPp:
         """Gradients of the snapshot and of one step: the least budget that does anything."""
         return given.n + 1
 
-    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+    def refuse(self, given: FiniteSum) -> None:
+        """Raises `SpecError` for a sum that it cannot take."""
         check(given, "svrg_pp")
+
+    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+        self.refuse(given)
         theory = self.params == "theory"
         sampler, scale, smoothness = sampling(given, "uniform")
         law, zero = Law(1.0, 0.0, self.step / ((7 if theory else 1) * smoothness), given.l2), given.zero()

@@ -1,0 +1,75 @@
+"""Reductions: a sum that a solver cannot take, or takes slowly, as a sequence of sums that it can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from airtrack.core.given import FiniteSum, Floats
+from airtrack.core.meter import BudgetSpent, Meter
+from airtrack.core.streams import Streams
+
+REDUCTION = 4.0  # a stage makes its error so many times smaller (the "HOOD" property of the paper)
+
+
+class Stage(Meter):
+    """What the solver of one stage charges: it passes work and answers on, and ends with its stage.
+
+    done  answer → whether the stage is over, asked at every offer
+    """
+
+    def __init__(self, whole: Meter, done: Callable[[Floats], bool]) -> None:
+        super().__init__(whole.budget)
+        self._whole, self._done, self._over = whole, done, False
+
+    def live(self, cost: float = 1) -> bool:
+        return not self._over and self._whole.live(cost)
+
+    def charge(self, work: float) -> None:
+        if self._over:
+            raise BudgetSpent
+        self._whole.charge(work)
+        self.spent += work
+
+    def grant(self, work: int) -> int:
+        if self._over:
+            raise BudgetSpent
+        granted = self._whole.grant(work)
+        self.spent += granted
+        return granted
+
+    def offer(self, answer: Floats) -> None:
+        self.latest = answer
+        self._whole.offer(answer)
+        self._over = self.spent > 0 and self._done(answer)
+
+
+def in_stages(
+    given: FiniteSum, meter: Meter, streams: Streams, solver: Any, changed: Callable[[int], FiniteSum]
+) -> Floats:
+    """Solves changed(0), changed(1), … by `solver`, each from where the last one ended, until its duality gap is a
+    quarter of what it was at the beginning. A resume goes back to the beginning of the stage."""
+    state = meter.resume() or {"stage": 0, "x": given.zero()}
+    while meter.live(given.n + 1):
+        problem = changed(state["stage"])
+        problem.start = state["x"]
+        first: list[float] = []
+
+        def done(x: Floats) -> bool:
+            proof = problem.certificate(x)
+            gap = proof["gap"] if np.isfinite(proof["gap"]) else proof["gradient"] ** 2
+            first.append(gap)
+            return gap <= max(first) / REDUCTION
+
+        part = Stage(meter, done)
+        problem.metered(part)
+        try:
+            x = solver.answer(problem, part, streams / f"stage{state['stage']}")
+        except BudgetSpent:
+            x = part.latest
+        state = {"stage": state["stage"] + 1, "x": state["x"] if x is None else x}
+        meter.save(lambda: dict(state))
+    meter.offer(state["x"])
+    return state["x"]
