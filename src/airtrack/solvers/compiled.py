@@ -1,6 +1,6 @@
 """Losses and penalties of the core inside compiled loops: each is compiled for its class, with nothing to look up.
 
-slope(loss, u, b), value(loss, u, b), curve(loss, u, b), shrink(penalty, v, step)
+slope(loss, u, b), value(loss, u, b), curve(loss, u, b), settle(loss, u, s, q, b), shrink(penalty, v, step)
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 from numba import types
-from numba.extending import overload
+from numba.extending import overload, register_jitable
 
 # Sums may be taken in any order, so that they become vector instructions; no assumption that numbers are finite.
 QUICK = {"reassoc", "contract", "arcp", "nsz"}
@@ -28,6 +29,14 @@ def slope(self: Any, u: Any, b: Any) -> Any:
 def curve(self: Any, u: Any, b: Any) -> Any:
     """φ''(u, b)."""
     return self.curve(u, b)
+
+
+def settle(self: Any, u: Any, s: Any, q: Any, b: Any) -> Any:
+    """The slope s' with s' = φ'(u − q (s' − s)), q > 0: the best value of a dual variable whose value is s.
+
+    Where a loss has no closed form, Newton's method from u, until s' − s is known to a twentieth of itself.
+    """
+    raise NotImplementedError  # compiled alone
 
 
 def shrink(self: Any, v: Any, step: Any) -> Any:
@@ -56,6 +65,36 @@ def _slope(self, u, b):
 @overload(curve, inline="always")
 def _curve(self, u, b):
     return _formula(self, "curve")
+
+
+@overload(settle, inline="always")
+def _settle(self, u, s, q, b):
+    closed = _formula(self, "settle") if hasattr(getattr(self, "instance_class", None), "settle") else None
+    if closed is not None:
+        form = register_jitable(closed)
+        return lambda self, u, s, q, b: form(self, u + q * s, q, b)
+    bend = getattr(self.instance_class, "bend", np.inf)
+
+    def newton(self, u, s, q, b):  # the root of rest(v) = v − u + q (φ'(v) − s), which rises
+        v, low, high, first, last = u, -np.inf, np.inf, 0.0, np.inf
+        for k in range(60):
+            rest = v - u + q * (slope(self, v, b) - s)
+            if k == 0:
+                first = abs(rest)
+            if rest > 0:
+                high = v
+            else:
+                low = v
+            move = rest / (1 + q * curve(self, v, b))
+            sure = q * bend * move * move <= 0.1 * first if bend < np.inf else abs(rest) <= 0.05 * first
+            if abs(move) > last / 2 and high - low < np.inf:  # as slow as halving: then halve
+                move, sure = v - (low + high) / 2, False
+            v, last = v - move, abs(move)
+            if sure:
+                break
+        return s + (u - v) / q
+
+    return newton
 
 
 @overload(shrink, inline="always")

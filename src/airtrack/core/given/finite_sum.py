@@ -217,7 +217,8 @@ class FiniteSum(Oracle):
 
         objective  F(x)
         gap        at least F(x) − F*: primal minus dual objective, the dual variables being the slopes at x, scaled
-                   into the feasible set where there is no l2; infinite where φ is not convex or nothing is known
+                   into the feasible set where there is no l2 or one free coordinate; infinite where φ is not convex
+                   or nothing is known
         gradient   length of x − prox(x − ∇): 0 at a stationary point
         """
         if not self._at(x):
@@ -234,30 +235,51 @@ class FiniteSum(Oracle):
         return {"objective": float(total + linear + plain), "gap": gap, "gradient": gradient}
 
     def _gap(self, x: Floats, full: Floats, plain: float) -> float:
-        if self.free and np.abs(full[-self.free :]).max() > 1e-12:
-            return np.inf
         if self.loss.bounds[0] < 0:  # nothing is known of a dual, but a quadratic lies below F where it is convex
             known = self.convexity > 0 and isinstance(self.penalty, Nothing)
-            return float(((full + self.l2 * x) ** 2).sum()) / (2 * self.convexity) if known else np.inf
-        product = float((full * x).sum())  # φ(u) + φ*(φ'(u)) = u φ'(u), so that the losses cancel
-        if self.l2 > 0:
-            best = self.penalty.prox(-full / self.l2, 1 / self.l2)
-            support = -float((full * best).sum()) - self.l2 / 2 * float((best**2).sum()) - self.penalty.value(best)
-            return max(product + plain + support, 0.0)
-        support = self.penalty.support(-full)
-        if np.isfinite(support):
-            return max(product + plain + support, 0.0)
-        strength = getattr(self.penalty, "strength", 0.0)
-        if not strength or self.linear is not None or not hasattr(self.loss, "conjugate"):
+            return float(((full + self.ridge * x) ** 2).sum()) / (2 * self.convexity) if known else np.inf
+        head = self.d - self.free
+        if not self.free or np.abs(full[head:]).max() <= 1e-12:
+            support = self._support(-full[:head])
+            if np.isfinite(support):  # φ(u) + φ*(φ'(u)) = u φ'(u), so that the losses cancel
+                return max(float((full * x).sum()) + plain + support, 0.0)
+        if self.free > 1 or self.linear is not None or not hasattr(self.loss, "conjugate"):
             return np.inf
-        scale, both = strength / float(np.abs(full).max()), 0.0  # the slopes are scaled to where ψ* is 0
+        return self._scaled(x, plain)
+
+    def _support(self, v: Floats) -> float:
+        """max over x of ⟨v, x⟩ − ψ(x) − (l2/2) ‖x‖², without the free coordinates."""
+        if not self.l2 > 0:
+            return self.penalty.support(v)
+        best = self.penalty.prox(v / self.l2, 1 / self.l2)
+        return float((v * best).sum()) - self.l2 / 2 * float((best**2).sum()) - self.penalty.value(best)
+
+    def _scaled(self, x: Floats, plain: float) -> float:
+        """The gap with dual variables sᵢ φ', 0 ≤ sᵢ ≤ 1: one factor for those that pull a free coordinate up and one for
+        those that pull it down, so that they cancel; a common one where ψ* is finite near 0 only, and there is no l2."""
+        ask = np.zeros((self.d, 2))
+        ask[:, 0], ask[-1, 1] = x, self.free
+        margins, sums = np.empty((self.n, 2)), np.zeros((2, self.d))
         for where, rows in self._blocks():
-            margins, labels = rows @ x, self._labels[where]
-            sums = self.loss.value(margins, labels) + self.loss.conjugate(
-                scale * self.loss.slope(margins, labels), labels
-            )
-            both += float(sums.sum() if self._weights is None else self._weights[where] @ sums)
-        return max(both / self.n + plain, 0.0)
+            margins[where] = rows @ ask
+            u, last = margins[where].T
+            pulls = self.loss.slope(u, self._labels[where]) * self.weights[where]  # [m]
+            sums += (rows.T @ np.stack([pulls * (pulls * last >= 0), pulls * (pulls * last < 0)], 1)).T
+        slopes = self.loss.slope(margins[:, 0], self._labels)
+        share, head = np.ones(2), self.d - self.free
+        if self.free:
+            up, down = sums[0, -1], -sums[1, -1]
+            share = np.minimum(1, [down / up, up / down]) if min(up, down) > 0 else np.zeros(2)
+        full = (share @ sums)[:head] / self.n
+        support = self._support(-full)
+        if np.isinf(support):
+            share = share * (getattr(self.penalty, "strength", 0.0) / np.abs(full).max())
+            support = 0.0
+        if not share.any():
+            support = self._support(np.zeros(head))
+        slopes *= np.where(slopes * margins[:, 1] >= 0, *share)
+        sums = self.loss.value(margins[:, 0], self._labels) + self.loss.conjugate(slopes, self._labels)
+        return max(float(self.weights @ sums) / self.n + plain + support, 0.0)
 
     def _at(self, x: Floats) -> bool:
         return self._seen is not None and np.array_equal(x, self._seen[0])
