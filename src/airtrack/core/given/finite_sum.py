@@ -263,7 +263,8 @@ class FiniteSum(Oracle):
         for where, rows in self._blocks():
             margins[where] = rows @ ask
             u, last = margins[where].T
-            pulls = self.loss.slope(u, self._labels[where]) * self.weights[where]  # [m]
+            pulls = self.loss.slope(u, self._labels[where])  # [m]
+            pulls = pulls if self._weights is None else pulls * self._weights[where]
             sums += (rows.T @ np.stack([pulls * (pulls * last >= 0), pulls * (pulls * last < 0)], 1)).T
         slopes = self.loss.slope(margins[:, 0], self._labels)
         share, head = np.ones(2), self.d - self.free
@@ -273,10 +274,9 @@ class FiniteSum(Oracle):
         full = (share @ sums)[:head] / self.n
         support = self._support(-full)
         if np.isinf(support):
-            share = share * (getattr(self.penalty, "strength", 0.0) / np.abs(full).max())
-            support = 0.0
-        if not share.any():
-            support = self._support(np.zeros(head))
+            if not getattr(self.penalty, "strength", 0.0):
+                return np.inf
+            share, support = share * (self.penalty.strength / np.abs(full).max()), 0.0
         slopes *= np.where(slopes * margins[:, 1] >= 0, *share)
         sums = self.loss.value(margins[:, 0], self._labels) + self.loss.conjugate(slopes, self._labels)
         return max(float(self.weights @ sums) / self.n + plain + support, 0.0)
