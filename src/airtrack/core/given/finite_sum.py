@@ -65,10 +65,14 @@ class FiniteSum(Oracle):
     ) -> None:
         self.loss = loss_of(loss)
         self.penalty: Any = Nothing() if penalty is None else penalty
+        for formula in (self.loss, self.penalty):
+            if hasattr(formula, "check"):
+                formula.check()
         self.l2, self.free, self.linear = float(l2), free, linear
         self._rows, self.sparse = _matrix(rows)
         self.n, self.d = self._rows.shape
         self._labels = _vector("labels", labels, self.n)
+        _refuse_labels(self.loss, self._labels)
         self._weights = None if weights is None else _vector("weights", weights, self.n)
         if self._weights is not None and self._weights.min(initial=0) < 0:
             raise SpecError(f"weights[{self._weights.argmin()}] is {self._weights.min():g}; weights are not negative")
@@ -177,10 +181,15 @@ class FiniteSum(Oracle):
         return np.ones(self.n) if self._weights is None else self._weights
 
     @property
+    def squares(self) -> Floats:
+        """‖aᵢ‖² [n]."""
+        return np.concatenate([_squares(rows) for _, rows in self._blocks()])
+
+    @property
     def smoothness(self) -> Floats:
         """Lᵢ = wᵢ max |φ''| ‖aᵢ‖² [n], of φ alone."""
         low, high = self.loss.bounds
-        squares = np.concatenate([_squares(rows) for _, rows in self._blocks()])
+        squares = self.squares
         with np.errstate(invalid="ignore"):
             bounds = np.where(squares > 0, max(-low, high) * squares, 0.0)
         return bounds if self._weights is None else bounds * self._weights
@@ -255,8 +264,8 @@ class FiniteSum(Oracle):
         return float((v * best).sum()) - self.l2 / 2 * float((best**2).sum()) - self.penalty.value(best)
 
     def _scaled(self, x: Floats, plain: float) -> float:
-        """The gap with dual variables sᵢ φ', 0 ≤ sᵢ ≤ 1: one factor for those that pull a free coordinate up and one for
-        those that pull it down, so that they cancel; a common one where ψ* is finite near 0 only, and there is no l2."""
+        """The gap with dual variables sᵢ φ', 0 ≤ sᵢ ≤ 1: one factor for those that pull a free coordinate up and one
+        for those that pull it down, so that they cancel; a common one where ψ* is finite near 0 only."""
         ask = np.zeros((self.d, 2))
         ask[:, 0], ask[-1, 1] = x, self.free
         margins, sums = np.empty((self.n, 2)), np.zeros((2, self.d))
@@ -363,6 +372,17 @@ def _vector(name: str, values: Any, n: int) -> Floats:
         )
     vector.flags.writeable = False
     return vector
+
+
+def _refuse_labels(loss: Any, labels: Floats) -> None:
+    allowed = getattr(loss, "labels", None)
+    if allowed is None:
+        return
+    wrong = np.flatnonzero(~np.isin(labels, allowed))
+    if len(wrong):
+        shown = " and ".join(f"{b:g}" for b in allowed) if len(allowed) == 2 else f"{allowed[0]} … {allowed[-1]}"
+        fact = f"labels[{wrong[0]}] is {labels[wrong[0]]:g}"
+        raise SpecError(f"{fact}; {type(loss).__name__.lower()} takes {shown}; number the classes so")
 
 
 def _part(rows: Any, where: slice) -> Any:

@@ -1,0 +1,32 @@
+"""What the methods share whose variables are the slopes of the components."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from airtrack.core.given import FiniteSum, Floats
+from airtrack.core.part import SpecError
+from airtrack.core.penalties import separable
+
+
+def check(given: FiniteSum, name: str) -> None:
+    """Raises `SpecError` for a sum that has no dual with one free number a component."""
+    if len(given.shape) > 1:
+        raise SpecError(f"{name} takes losses of one prediction, not softmax; use lbfgs")
+    if given.loss.bounds[0] < 0:
+        raise SpecError(f"{name} needs convex components, {type(given.loss).__name__} has none; use svrg")
+    if given.l2 == 0:
+        raise SpecError(f"{name} needs l2 > 0, for x to follow from the dual; use the reduction adapt_reg")
+    if given.free:
+        raise SpecError(f"{name} needs l2 on every coordinate, and {given.free} are free of it; use katyusha or lbfgs")
+    if not separable(given.penalty):
+        raise SpecError(f"{name} takes penalties that go by coordinates, not {type(given.penalty).__name__}; use agd")
+
+
+def dual_start(given: FiniteSum) -> tuple[Floats, Floats]:
+    """Slopes [n] and v [d] to begin with: 0, which costs nothing, or those at a start that is not 0, for n gradients."""
+    c = np.zeros(given.d) if given.linear is None else given.linear
+    if not given.start.any():
+        return np.zeros(given.n), -c / given.l2
+    full, slopes = given.gradient(given.start)
+    return slopes, -full / given.l2
