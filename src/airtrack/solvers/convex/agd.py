@@ -8,7 +8,7 @@ import numpy as np
 from annotated_types import Gt
 
 from airtrack.core.given import FiniteSum, Floats
-from airtrack.core.meter import Meter
+from airtrack.core.meter import Meter, State
 from airtrack.core.part import SpecError, part
 from airtrack.core.penalties import Simplex
 from airtrack.core.problem import Diverged
@@ -64,9 +64,9 @@ class Agd:
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)
         entropic = self.geometry == "simplex"
-        state = meter.resume() or self._begin(given, meter, streams)
+        begun = meter.resume() or self._begin(given, meter, streams)
         flat = given.prox(given.zero(), 1.0, ridge=False)
-        state = state or {"k": 0, "smooth": 1.0, "y": flat, "z": flat}  # no budget for a first look at L
+        state: State = begun or {"k": 0, "smooth": 1.0, "y": flat, "z": flat}  # no budget for a first look at L
         smooth, sigma = state["smooth"], 0.0 if given.free else given.convexity
         constant = self.params == "practical" and sigma > 0 and not entropic
         period = int(np.ceil(np.sqrt(8 * smooth / sigma))) if sigma > 0 and not constant else None
@@ -92,7 +92,7 @@ class Agd:
             if not np.isfinite(y).all():
                 raise Diverged(f"agd left the finite numbers after {k} steps; it is stable for step ≤ 1")
             state |= {"k": k + 1, "y": y, "z": z}
-            meter.save(lambda: dict(state))
+            meter.save(lambda: {**state})
         meter.offer(state["y"])
         return state["y"]
 
