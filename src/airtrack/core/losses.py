@@ -7,6 +7,7 @@ A loss is a `NamedTuple` of its parameters. Anybody's class with these methods i
     curve(u, b)      φ''
     conjugate(a, b)  φ*(a) = max over u of a u − φ(u), for slopes a; convex losses only
     bounds           class variable or property: the least and the greatest value of φ''
+    third            the greatest |φ'''|, for methods that follow a cubic model; smooth losses only
     settle(t, q, b)  the slope s with s = φ'(t − q s), for dual methods; optional: else Newton's method finds it
     bend             class variable, for that: the greatest |φ'''|; optional
 
@@ -22,6 +23,8 @@ import numpy as np
 
 from airtrack.core.part import SpecError, nearest
 
+SIGNS = (-1, 1)
+
 
 def _entropy(p: Any) -> Any:
     """p log p + (1 − p) log(1 − p), 0 at both ends."""
@@ -32,7 +35,9 @@ def _entropy(p: Any) -> Any:
 class Logistic(NamedTuple):
     """log(1 + exp(−b u)), b = ±1."""
 
+    labels = SIGNS
     bounds = (0.0, 0.25)
+    third = 3**0.5 / 18
     bend = 3**0.5 / 18
 
     def value(self, u: Any, b: Any) -> Any:
@@ -53,6 +58,7 @@ class Squared(NamedTuple):
     """½ (u − b)²."""
 
     bounds = (1.0, 1.0)
+    third = 0.0
 
     def value(self, u: Any, b: Any) -> Any:
         return (u - b) ** 2 / 2
@@ -73,6 +79,7 @@ class Squared(NamedTuple):
 class Hinge(NamedTuple):
     """max(0, 1 − b u), b = ±1: a corner at 1, so that only methods for non-smooth sums take it."""
 
+    labels = SIGNS
     bounds = (0.0, np.inf)
 
     def smoothed(self, width: float) -> Any:
@@ -100,10 +107,15 @@ class SmoothedHinge(NamedTuple):
     c (1 − b u) − width c²/2."""
 
     width: float = 1.0
+    labels = SIGNS
 
     @property
     def bounds(self) -> tuple[float, float]:
         return 0.0, 1 / self.width
+
+    def check(self) -> None:
+        if not 0 < self.width < np.inf:
+            raise SpecError(f"a smoothed hinge's width is {self.width:g}; take a finite one above 0")
 
     def value(self, u: Any, b: Any) -> Any:
         c = np.minimum(np.maximum((1 - b * u) / self.width, 0.0), 1.0)
@@ -125,6 +137,7 @@ class SmoothedHinge(NamedTuple):
 class SquaredHinge(NamedTuple):
     """½ max(0, 1 − b u)², b = ±1."""
 
+    labels = SIGNS
     bounds = (0.0, 1.0)
 
     def value(self, u: Any, b: Any) -> Any:
@@ -149,6 +162,10 @@ class Huber(NamedTuple):
     width: float = 1.0
     bounds = (0.0, 1.0)
 
+    def check(self) -> None:
+        if not 0 < self.width < np.inf:
+            raise SpecError(f"huber's width is {self.width:g}; take a finite one above 0")
+
     def value(self, u: Any, b: Any) -> Any:
         c = np.minimum(np.maximum(u - b, -self.width), self.width)
         return c * (u - b) - c * c / 2
@@ -170,6 +187,7 @@ class Bowl(NamedTuple):
     """r²/(1 + r²), r = u − b: convex near 0 and concave from |r| = 1/√3 on; outliers hardly count."""
 
     bounds = (-0.5, 2.0)  # least at |r| = 1
+    third = 4.66856  # 24 r (1 − r²)/(1 + r²)⁴ at r² = (5 − √20)/5
 
     def value(self, u: Any, b: Any) -> Any:
         r = (u - b) ** 2
@@ -186,8 +204,10 @@ class Bowl(NamedTuple):
 class Sigmoid(NamedTuple):
     """1/(1 + exp(b u)), b = ±1: a smooth count of errors, not convex."""
 
+    labels = SIGNS
     # φ'' = p (1 − p) (1 − 2p) with p = φ, greatest at p = (3 − √3)/6
     bounds = (-(3**0.5) / 18, 3**0.5 / 18)
+    third = 0.125  # p (1 − p) |1 − 6p (1 − p)| at p = ½
 
     def value(self, u: Any, b: Any) -> Any:
         return 1 / (1 + np.exp(np.minimum(b * u, 500.0)))
@@ -205,6 +225,7 @@ class Signed(NamedTuple):
     """b u²/2: curvature b, negative where b is. Sums of them may be convex though no part is (shift-and-invert)."""
 
     bounds = (-1.0, 1.0)  # for |b| ≤ 1
+    third = 0.0
 
     def value(self, u: Any, b: Any) -> Any:
         return b * u * u / 2
@@ -216,6 +237,33 @@ class Signed(NamedTuple):
         return b + 0.0 * u
 
 
+class Well(NamedTuple):
+    """u⁴/4 − u²/2 − b u, two valleys at u = ±1 and a hill between them, tilted by b; beyond |u| = reach its parabola."""
+
+    reach: float = 1.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return -1.0, 3 * self.reach**2 - 1
+
+    @property
+    def third(self) -> float:
+        return 6 * self.reach
+
+    def value(self, u: Any, b: Any) -> Any:
+        c = np.minimum(np.maximum(u, -self.reach), self.reach)
+        e = u - c
+        return c**4 / 4 - c * c / 2 + (c**3 - c) * e + (3 * c * c - 1) * e * e / 2 - b * u
+
+    def slope(self, u: Any, b: Any) -> Any:
+        c = np.minimum(np.maximum(u, -self.reach), self.reach)
+        return c**3 - c + (3 * c * c - 1) * (u - c) - b
+
+    def curve(self, u: Any, b: Any) -> Any:
+        c = np.minimum(np.maximum(u, -self.reach), self.reach)
+        return 3 * c * c - 1
+
+
 class Softmax(NamedTuple):
     """Cross-entropy of `classes` linear predictions u [n, classes] with labels b = 0 … classes − 1; x is [d, classes].
 
@@ -224,6 +272,14 @@ class Softmax(NamedTuple):
 
     classes: int
     bounds = (0.0, 0.5)
+
+    @property
+    def labels(self) -> range:
+        return range(self.classes)
+
+    def check(self) -> None:
+        if self.classes < 2:
+            raise SpecError(f"softmax of {self.classes} classes; two at least are needed")
 
     def value(self, u: Any, b: Any) -> Any:
         top = u.max(-1)
@@ -250,6 +306,7 @@ LOSSES: dict[str, Any] = {
     "bowl": Bowl,
     "sigmoid": Sigmoid,
     "signed": Signed,
+    "well": Well,
     "softmax": Softmax,
 }
 
