@@ -53,11 +53,18 @@ def _outside(gram: Floats, basis: Floats) -> float:
         half = gram - basis @ (basis.T @ gram)
         return float(np.linalg.eigvalsh(half - (half @ basis) @ basis.T)[-1])
 
-    def outside(x: Floats) -> Floats:
-        x = x - basis @ (basis.T @ x)
-        x = gram @ x
-        return x - basis @ (basis.T @ x)
-
     start = np.cos(np.arange(d) ** 2)  # any vector that no one would answer with
-    found = eigsh(LinearOperator((d, d), outside, dtype=np.float64), 1, v0=start, ncv=40, return_eigenvectors=False)
-    return float(found[0])
+    return float(eigsh(_Outside(gram, basis), 1, v0=start, ncv=40, return_eigenvectors=False)[0])
+
+
+class _Outside(LinearOperator):
+    """(I − QQᵀ) AᵀA (I − QQᵀ)."""
+
+    def __init__(self, gram: Floats, basis: Floats) -> None:
+        super().__init__(np.dtype(np.float64), gram.shape)
+        self._gram, self._basis = gram, basis
+
+    def _matvec(self, x: Floats) -> Floats:
+        x = x - self._basis @ (self._basis.T @ x)
+        x = self._gram @ x
+        return x - self._basis @ (self._basis.T @ x)

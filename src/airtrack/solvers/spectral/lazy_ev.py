@@ -1,0 +1,160 @@
+"""LazyEV: generalised eigenvectors one after the other, each by AppxPCA on what the earlier ones leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from airtrack.core.given import Floats
+from airtrack.core.meter import BudgetSpent, Meter, State
+from airtrack.core.streams import Streams
+from airtrack.solvers.spectral.appx_pca import (
+    Deflation,
+    Pencil,
+    Plan,
+    Search,
+    Solve,
+    advance,
+    begin,
+)
+
+
+class Method(NamedTuple):
+    """How vectors are found.
+
+    k       how many
+    plan    run → the plan of its searches: a further run is a more accurate one
+    solve   the linear systems
+    bound   (run, w) → a shift above every eigenvalue, the least distance to them, and a first vector; w is Gaussian
+    both    whether the eigenvalues of largest magnitude are asked for, of either sign, or the largest
+    mirror  v → an eigenvector of the opposite eigenvalue, which goes out of bounds with v
+    direct  (run, out of bounds, w) → (v, B v), if a vector is found at one stroke and not by a search
+    """
+
+    k: int
+    plan: Callable[[int], Plan]
+    solve: Solve
+    bound: Callable[[int, Floats], tuple[float, float, Floats]]
+    both: bool = False
+    mirror: Callable[[Floats], Floats] | None = None
+    direct: Callable[[int, Deflation, Floats], tuple[Floats, Floats]] | None = None
+
+
+class Progress(NamedTuple):
+    """Where a method stands.
+
+    run       complete runs so far
+    answer    [d, k]: of the first run what is found, filled up with its start; later the last complete run's
+    found     [d, s], and B times it
+    shift     above what is left, and how far at least; None before the first vector
+    searches  the one going on, or two: of the largest eigenvalue of A, and of −A
+    """
+
+    run: int
+    answer: Floats
+    found: Floats
+    images: Floats
+    shift: tuple[float, float] | None = None
+    searches: tuple[Search, ...] = ()
+
+    def state(self) -> State:
+        searches = {str(i): search._asdict() for i, search in enumerate(self.searches)}
+        shift = None if self.shift is None else {"at": self.shift[0], "gap": self.shift[1]}
+        return {**self._asdict(), "shift": shift, "searches": searches}
+
+    @classmethod
+    def of(cls, state: State) -> Progress:
+        searches = tuple(Search(**state["searches"][name]) for name in sorted(state["searches"]))
+        shift = None if state["shift"] is None else (state["shift"]["at"], state["shift"]["gap"])
+        return cls(**{**state, "shift": shift, "searches": searches})
+
+    @classmethod
+    def start(cls, d: int, k: int, streams: Streams) -> Progress:
+        basis = np.linalg.qr((streams / "start").rng().standard_normal((d, k)))[0]
+        return cls(0, basis, np.zeros((d, 0)), np.zeros((d, 0)))
+
+
+def found(pencil: Pencil, method: Method, meter: Meter, streams: Streams) -> Floats:
+    """The answer [d, k] when the budget is spent."""
+    saved = meter.resume()
+    at = Progress.of(saved) if saved else Progress.start(pencil.d, method.k, streams)
+    meter.offer(at.answer)
+    while meter.live():
+        try:
+            at = step(pencil, at, method, streams)
+        except BudgetSpent:
+            break
+        meter.offer(at.answer)
+        meter.save(at.state)
+    return at.answer
+
+
+def step(pencil: Pencil, at: Progress, method: Method, streams: Streams) -> Progress:
+    """One solve of the present search, or the start of the next one."""
+    s, d = at.found.shape[1], pencil.d
+    out = Deflation(at.found, at.images)
+    if method.mirror is not None:
+        mirrored = method.mirror(at.found), method.mirror(at.images)
+        out = Deflation(*(np.hstack(pair) for pair in zip(out, mirrored)))
+    if not at.searches:
+        w = (streams / "vectors").rng(at.run * method.k + s).standard_normal(d)
+        if method.direct is not None:
+            return _found(at, method, *method.direct(at.run, out, out.primal(w)))
+        shift, gap = at.shift or (0.0, 0.0)
+        if at.shift is None:
+            shift, gap, w = method.bound(at.run, w)
+        ends = (pencil, Negative(pencil)) if method.both else (pencil,)
+        return at._replace(searches=tuple(begin(end, out, w, shift, gap) for end in ends))
+    ends = (pencil, Negative(pencil))[: len(at.searches)]
+    plan = method.plan(at.run)
+    searches = _together(tuple(advance(end, out, each, plan, method.solve) for end, each in zip(ends, at.searches)))
+    best = max(searches, key=lambda search: search.value)
+    if not best.done:
+        return _shown(at._replace(searches=searches), best.w, method.k)
+    after = at._replace(shift=(best.shift, best.gap), searches=())
+    v = out.primal(best.w)
+    return _found(after, method, v, out.dual(best.dual))
+
+
+def _together(searches: tuple[Search, ...]) -> tuple[Search, ...]:
+    """Searches at both ends share the more cautious shift."""
+    first = max(searches, key=lambda search: search.shift)
+    behind = min(search.stage for search in searches)
+    fewest = min(search.solves for search in searches)
+    return tuple(s._replace(shift=first.shift, gap=first.gap, stage=behind, solves=fewest) for s in searches)
+
+
+def _found(at: Progress, method: Method, v: Floats, image: Floats) -> Progress:
+    norm = np.sqrt(v @ image)
+    found, images = np.column_stack([at.found, v / norm]), np.column_stack([at.images, image / norm])
+    after = _shown(at._replace(found=found, images=images), None, method.k)
+    if found.shape[1] < method.k:
+        return after
+    none = np.zeros((len(found), 0))
+    return Progress(at.run + 1, found, none, none)
+
+
+def _shown(at: Progress, w: Floats | None, k: int) -> Progress:
+    """With an answer that holds what is found, and the vector that is looked for; in the first run only."""
+    if at.run > 0:
+        return at
+    columns = at.found if w is None else np.column_stack([at.found, w])
+    return at._replace(answer=np.column_stack([columns, at.answer[:, columns.shape[1] : k]]))
+
+
+class Negative:
+    """−A and B, where `of` has A and B."""
+
+    def __init__(self, of: Pencil) -> None:
+        self._of, self.d = of, of.d
+
+    def image(self, w: Floats) -> Floats:
+        return self._of.image(w)
+
+    def combine(self, w: Floats, image: Floats, a: float, b: float) -> Floats:
+        return self._of.combine(w, image, a, -b)
+
+    def quotient(self, w: Floats, image: Floats) -> float:
+        return -self._of.quotient(w, image)
