@@ -6,6 +6,7 @@ A penalty is a `NamedTuple` of its parameters, with
     prox(v, step)    argmin over x of ψ(x) + ‖x − v‖²/(2 step)
     support(v)       max over x of ⟨v, x⟩ − ψ(x), which may be infinite
     shrink(v, step)  separable penalties only: `prox` of one coordinate, in universal functions, for compiled loops
+    check()          if some parameters make no sense: raises `SpecError` for them
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from airtrack.core.given.oracle import Floats
+from airtrack.core.part import SpecError
 
 
 class Nothing(NamedTuple):
@@ -38,6 +40,10 @@ class L1(NamedTuple):
 
     strength: float
 
+    def check(self) -> None:
+        if not 0 <= self.strength < np.inf:
+            raise SpecError(f"l1's strength is {self.strength:g}; take a finite one, at least 0")
+
     def value(self, x: Floats) -> float:
         return float(self.strength * np.abs(x).sum())
 
@@ -57,6 +63,10 @@ class Box(NamedTuple):
     low: float
     high: float
 
+    def check(self) -> None:
+        if not self.low <= self.high:
+            raise SpecError(f"nothing is within the box {self.low:g} … {self.high:g}; low ≤ high")
+
     def value(self, x: Floats) -> float:
         return 0.0 if ((x >= self.low) & (x <= self.high)).all() else np.inf
 
@@ -74,6 +84,10 @@ class Simplex(NamedTuple):
     """x ≥ 0, Σ x = total."""
 
     total: float = 1.0
+
+    def check(self) -> None:
+        if not 0 < self.total < np.inf:
+            raise SpecError(f"the simplex has the total {self.total:g}; take a finite one above 0")
 
     def value(self, x: Floats) -> float:
         return 0.0 if x.min() >= 0 and abs(x.sum() - self.total) <= 1e-9 * self.total else np.inf
@@ -93,6 +107,10 @@ class NuclearBall(NamedTuple):
 
     radius: float
     rows: int
+
+    def check(self) -> None:
+        if not 0 < self.radius < np.inf:
+            raise SpecError(f"the ball's radius is {self.radius:g}; take a finite one above 0")
 
     def value(self, x: Floats) -> float:
         sizes = np.linalg.svd(x.reshape(self.rows, -1), compute_uv=False)
