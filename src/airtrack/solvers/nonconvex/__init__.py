@@ -1,0 +1,1 @@
+"""Solvers of finite sums that are not convex."""

@@ -1,0 +1,1 @@
+"""Sums that are not convex, with known saddle points and local minima."""
