@@ -8,7 +8,20 @@ import numpy as np
 import pytest
 
 from airtrack.core.batches import batches
-from airtrack.core.given import IGNORE, Corpus, Entries, Env, FiniteSum, Matrix, Pieces, Regression, Rounds, Stream, Views
+from airtrack.core.given import (
+    IGNORE,
+    Corpus,
+    Entries,
+    Env,
+    FiniteSum,
+    Kernel,
+    Matrix,
+    Pieces,
+    Regression,
+    Rounds,
+    Stream,
+    Views,
+)
 from airtrack.core.meter import Meter
 from airtrack.core.part import build, key, lookup, shipped, to_spec
 from airtrack.core.problem import Judge
@@ -48,6 +61,8 @@ def seen(given):
         return given.ridge(given.correlation()).tobytes()
     if isinstance(given, Rounds):
         return b"".join(given.play(np.ones(given.d)).tobytes() for _ in range(300))
+    if isinstance(given, Kernel):
+        return given.rows(np.arange(5), np.arange(given.n)).tobytes()
     if isinstance(given, Stream):
         return given.draw(5).tobytes() + given.draw(2000).tobytes()
     if isinstance(given, Env):

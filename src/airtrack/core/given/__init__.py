@@ -10,6 +10,7 @@ from airtrack.core.given.entries import Entries as Entries
 from airtrack.core.given.env import Env as Env
 from airtrack.core.given.finite_sum import FiniteSum as FiniteSum
 from airtrack.core.given.hinges import Hinges as Hinges
+from airtrack.core.given.kernel import Kernel as Kernel
 from airtrack.core.given.matrix import Matrix as Matrix
 from airtrack.core.given.oracle import Bools as Bools
 from airtrack.core.given.oracle import Floats as Floats

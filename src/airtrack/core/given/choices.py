@@ -38,7 +38,7 @@ class Choices(Pieces):
         self.reach = float(np.linalg.norm(np.maximum(values.max(0), 0)))  # no price need exceed the greatest value
 
     def slope(self, pieces: Ints, which: Ints) -> Floats:
-        return 0.0 - np.bincount(pieces, minlength=self.d + 1)[: self.d]
+        return -np.bincount(pieces, minlength=self.d + 1)[: self.d] + np.zeros(self.d)
 
     def value(self, x: Floats) -> float:
         return float(self.linear @ x + np.maximum((self._values - x).max(1), 0).mean())

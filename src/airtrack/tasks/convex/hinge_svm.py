@@ -9,11 +9,11 @@ import numpy as np
 from annotated_types import Ge, Gt
 
 from airtrack.core.answers import array
-from airtrack.core.given import Floats, Hinges
+from airtrack.core.given import Hinges
 from airtrack.core.part import part
 from airtrack.core.problem import Judge, Metric, Problem
 from airtrack.core.streams import Streams
-from airtrack.tasks.convex.margins import dual_optimum
+from airtrack.tasks.convex.margins import dual_optimum, excess
 
 FLOOR = 1e-14  # F is a mean of n terms of size one: differences below it are rounding errors
 
@@ -64,22 +64,14 @@ class HingeSvm:
         labels[:2] = 1, -1  # both classes are there
         signed = rows * labels[:, None]
         alpha, _ = dual_optimum(signed, self.l2)
-        best = signed.T @ alpha / (self.n * self.l2)
-        short = 1 - signed @ best
-
-        def excess(x: Floats) -> float:
-            """F(x) − F(x*): the hinges' gain over their tangents, which α weighs, and the quadratic part."""
-            moved = short - signed @ (x - best)
-            hinges = np.maximum(moved, 0) - np.maximum(short, 0) - alpha * (moved - short)
-            return float(hinges.mean() + self.l2 / 2 * ((x - best) @ (x - best)))
-
-        scale = excess(np.zeros_like(best))
+        best, above = excess(signed, alpha, self.l2)
+        scale = above(np.zeros_like(best))
 
         def score(answer: Any) -> dict[str, float]:
             x = array(answer, best.shape)
             with np.errstate(over="ignore", invalid="ignore"):
                 return {
-                    "gap": excess(x) / scale,
+                    "gap": above(x) / scale,
                     "distance": float(np.linalg.norm(x - best) / np.linalg.norm(best)),
                 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
@@ -47,6 +49,23 @@ def dual_optimum(signed: Floats, l2: float) -> tuple[Floats, float]:
     polished = _polished(z, best)
     sharper = gap(signed, polished, l2)
     return (polished, sharper) if sharper <= least else (best, least)
+
+
+def excess(signed: Floats, alpha: Floats, l2: float) -> tuple[Floats, Callable[[Floats], float]]:
+    """(x* [p], x → F(x) − F*), from the dual optimum α [n].
+
+    The difference is a sum of what the hinges gain over their tangents, which α weighs, and the quadratic part: terms
+    that are not negative.
+    """
+    best = signed.T @ alpha / (len(alpha) * l2)
+    short = 1 - signed @ best
+
+    def measure(x: Floats) -> float:
+        moved = short - signed @ (x - best)
+        hinges = np.maximum(moved, 0) - np.maximum(short, 0) - alpha * (moved - short)
+        return float(hinges.mean() + l2 / 2 * ((x - best) @ (x - best)))
+
+    return best, measure
 
 
 def gap(signed: Floats, alpha: Floats, l2: float) -> float:
