@@ -77,7 +77,8 @@ class Box(NamedTuple):
         return self.shrink(v, step)
 
     def support(self, v: Floats) -> float:
-        return float(np.maximum(self.low * v, self.high * v).sum())
+        ends = np.where(v > 0, self.high, np.where(v < 0, self.low, 0.0))  # a bound may be infinite
+        return float((ends * v).sum())
 
 
 class Simplex(NamedTuple):
