@@ -27,15 +27,15 @@ class Saddle:
           │   ╲_╱         ╲_╱        along the d − k others: a bowl, with eigenvalues .2 … 1 at 0
 
     Rows lie along the axes of a random rotation, `copies` to an axis, and have the lengths that give the spectrum
-    (l2 = 1 + δ less the row's part). F is therefore a separable quartic in rotated coordinates: 2ᵏ equal minima, and the
-    Hessian, are known in closed form. Labels are ± pairs of Gaussian numbers, so that they cancel in F, and each
+    (l2 = 1 + δ less the row's part). F is therefore a separable quartic in rotated coordinates: its 2ᵏ equal minima and
+    its Hessian are known in closed form. Labels are ± pairs of Gaussian numbers, so that they cancel in F, and each
     component alone has a gradient at the saddle.
 
     d          dimensions
     copies     components to an axis, n = d · copies; even
     delta      δ, how strict the saddle is
     negatives  k, directions down
-    noise      standard deviation of the labels, which is that of φ' at the saddle; with 0 it is a fixed point of SGD too
+    noise      standard deviation of the labels, which is that of φ' at the saddle; with 0 SGD too stays there
     offset     distance of the start from the saddle, in a random direction
 
     gap        (F(x) − F*) / (F(0) − F*): 1 at the saddle, 0 in every valley
