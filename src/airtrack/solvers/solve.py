@@ -41,6 +41,7 @@ class Solution:
     counts     how often each kind of question was asked
     trace      [(work, certificate)], from the start to the answer
     why        the sentence why this method was chosen
+    advice     what to do where it did not converge
 
     Numbers that the problem's certificate does not have are not-a-number.
     """
@@ -55,6 +56,7 @@ class Solution:
     counts: Mapping[str, int]
     trace: list[tuple[float, dict[str, float]]]
     why: str
+    advice: str
 
 
 def solve(
@@ -87,6 +89,23 @@ def solve(
     >>> found.x.round(3).tolist(), found.converged, found.gap <= 1e-6
     ([0.4, 0.4, 0.4], True, True)
     """
+    solution = attempt(problem, method, tol=tol, passes=passes, params=params, seed=seed, **fields)
+    if not solution.converged:
+        warnings.warn(solution.advice, NotConverged, stacklevel=2)
+    return solution
+
+
+def attempt(
+    problem: Any,
+    method: Any = "auto",
+    *,
+    tol: float = 1e-6,
+    passes: float = 1000,
+    params: str | None = None,
+    seed: int = 0,
+    **fields: Any,
+) -> Solution:
+    """`solve` without the warning."""
     given = getattr(problem, "given", problem)
     if not hasattr(given, "certificate"):
         fact = f"{type(given).__name__} offers no certificate, so that nothing says when to stop"
@@ -108,15 +127,22 @@ def solve(
     if x is None:
         raise SpecError(f"{passes:g} passes are too few for a first step of {name_of(type(solver))}; allow more")
     last = given.certificate(x)
-    converged = stop(last)
-    if not converged:
-        warnings.warn(_advice(given, solver, last, stop, passes), NotConverged, stacklevel=2)
     trace = [*stop.first, *meter.curve]
-    if trace[-1:] != [(meter.spent, last)]:
+    if trace[-1] != (meter.spent, last):
         trace.append((meter.spent, last))
-    numbers = (last.get(name, math.nan) for name in ("objective", "gap", "gradient"))
-    counts = dict(Counter(given.counts) - before)
-    return Solution(x, *numbers, converged, to_spec(solver), meter.spent / unit, counts, trace, why)
+    return Solution(
+        x=x,
+        objective=last.get("objective", math.nan),
+        gap=last.get("gap", math.nan),
+        gradient=last.get("gradient", math.nan),
+        converged=stop(last),
+        method=to_spec(solver),
+        passes=meter.spent / unit,
+        counts=dict(Counter(given.counts) - before),
+        trace=trace,
+        why=why,
+        advice="" if stop(last) else _advice(given, solver, last, stop, passes),
+    )
 
 
 class _Stop:
