@@ -29,7 +29,7 @@ class Agd:
     starts afresh every √(8κ) steps, which halves the error.
 
     geometry  "euclidean": V = ½ ‖z' − z‖²; "simplex": for a sum over {x ≥ 0, Σ x = total}, V the relative entropy,
-              the gradient step's norm ‖·‖₁, and L the largest |a_ij|² instead of an eigenvalue
+              the gradient step's norm ‖·‖₁, L the largest |a_ij|² instead of an eigenvalue, and no restarts
     params    "theory": L = mean Lᵢ (an upper bound), restarts; "practical": L from power iteration, and for σ > 0 the
               constant momentum (1 − √q)/(1 + √q), q = σ/L, on y
     step      divides L
@@ -69,7 +69,8 @@ class Agd:
         state: State = begun or {"k": 0, "smooth": 1.0, "y": flat, "z": flat}  # no budget for a first look at L
         smooth, sigma = state["smooth"], 0.0 if given.free else given.convexity
         constant = self.params == "practical" and sigma > 0 and not entropic
-        period = int(np.ceil(np.sqrt(8 * smooth / sigma))) if sigma > 0 and not constant else None
+        restarts = sigma > 0 and not constant and not entropic  # from a y with zeros, which tilting leaves at zero
+        period = int(np.ceil(np.sqrt(8 * smooth / sigma))) if restarts else None
         root = np.sqrt(sigma / smooth)
         while meter.live(given.n):
             k, y, z = state["k"], state["y"], state["z"]

@@ -35,10 +35,12 @@ class Katyusha:
     step      divides L, in α and in τ₁
     sampling  "uniform", L the greatest Lᵢ; "smoothness": i with chance Lᵢ/ΣLⱼ, L the mean, which wins where rows are
               of very different lengths or weights
-    batch     b components a step, m/b steps: τ₂ = min(½, L/(2 L_f b)) with L_f = mean Lᵢ, an upper bound of the
-              smoothness of the mean; dense rows only
+    batch     b components a step, m/b steps. L/b takes the place of L, but nothing below L_f = mean Lᵢ, an upper bound
+              of the smoothness of the mean; τ₂ = ½ (L/b)/max(L/b, L_f), τ₁ = min(√(2τ₂ (m/b) σ/3 max(L/b, L_f)), τ₂):
+              as many passes as without batches up to b ≈ √n; dense rows only
 
-    Source: Allen-Zhu (STOC 2017, JMLR 2018), Algorithms 1, 2 and 5.
+    Source: Allen-Zhu (STOC 2017, JMLR 2018), Algorithms 1 and 2; the constants of batches are derived here from the
+    variance bound (2L/b) that a step has to meet, so that b = 1 is Algorithm 1.
 
     >>> from airtrack.tasks.logistic import Logistic
     >>> given, judge = Logistic(n=100, d=5, kappa=1e4).pose(Streams(0) / "task")
@@ -75,15 +77,17 @@ class Katyusha:
         indices, theory = streams / "indices", self.params == "theory"
         steps = given.n * (2 if theory else 1)
         sampler, scale, smoothness = sampling(given, self.sampling)
-        smoothness /= self.step
-        hold = min(0.5, smoothness / (2 * given.smoothness.mean() * self.batch)) if self.batch > 1 else 0.5
+        noise = fear = smoothness / self.batch / self.step
+        if self.batch > 1:
+            fear = max(noise, given.smoothness.mean() / self.step)
+        hold = noise / fear / 2
         zero = given.zero()
         state = meter.resume() or {"epoch": 0, "y": zero, "z": zero, "snapshot": zero}
         for full, slopes, count in epochs(given, meter, state, lambda epoch: steps, "katyusha"):
             tau = 2 / (state["epoch"] + 4)
             if given.l2 > 0:
-                tau = min(float(np.sqrt(steps * given.l2 / (3 * smoothness))), 0.5)
-            alpha = 1 / (3 * tau * smoothness)
+                tau = min(float(np.sqrt(2 * hold * steps / self.batch * given.l2 / (3 * fear))), hold)
+            alpha = 1 / (3 * tau * fear)
             law = Law(tau, hold, alpha, given.l2, 1 + alpha * given.l2)
             y, z, anchor = state["y"].copy(), state["z"].copy(), (state["snapshot"], full, slopes)
             rng = indices.rng(state["epoch"])

@@ -21,7 +21,8 @@ class KatyushaX:
 
         x ← ((3/2) y + (1/2) x − (1 − τ) y₋) / (1 + τ)                        τ = ½ is plain SVRG
 
-    and without σ, in epoch k,  x ← ((3k + 1) y + (k + 1) x − (2k − 2) y₋) / (2k + 4), y₋ being the y before.
+    and without σ, after epoch k = 0, 1, …,  x ← ((3k + 4) y + (k + 2) x − 2k y₋) / (2k + 6); y₋ is the y before, at first
+    the start.
 
     params    "theory": η = 1/(2L√m), or 1/(7L) where all components are convex; τ = min(½, ½ √(mησ)); the number of
               steps of an epoch is drawn from the geometric law with mean m = n, at most 8 n;
@@ -73,11 +74,9 @@ class KatyushaX:
             k, x, before = state["epoch"], state["snapshot"], state["y"]
             y, rng = x.copy(), (streams / "indices").rng(k)
             walk(given, law, sampler, rng, count, scale, (x, full, slopes), y, x.copy(), averaged=False)
-            if k == 0:
-                x = y.copy()
-            elif sigma > 0:
+            if sigma > 0:
                 x = (1.5 * y + 0.5 * x - (1 - tau) * before) / (1 + tau)
             else:
-                x = ((3 * k + 1) * y + (k + 1) * x - (2 * k - 2) * before) / (2 * k + 4)
+                x = ((3 * k + 4) * y + (k + 2) * x - 2 * k * before) / (2 * k + 6)
             state |= {"y": y, "snapshot": x}
         return state["y"]
