@@ -146,15 +146,15 @@ class FiniteSum(Oracle):
 
     # ---------------------------------------------------------------------------------- what compiled loops are given
 
-    def visits(self, order: Ints) -> Iterator[tuple[Any, Floats, Ints, Ints]]:
+    def visits(self, order: Ints, batch: int = 1) -> Iterator[tuple[Any, Floats, Ints, Ints]]:
         """(rows, labels, at, ids): the components of `order` in turn, row at[t] of `rows` belonging to ids[t].
 
-        Rows in memory come whole, with at = ids = order; others are gathered, some at a time.
+        Rows in memory come whole, with at = ids = order; others are gathered, some whole batches at a time.
         """
         if not isinstance(self._rows, Blocks):
             yield self.rows, self._labels, order, order
             return
-        room = max(1, GATHERED // (8 * self.d))
+        room = max(1, GATHERED // (8 * self.d * batch)) * batch
         for start in range(0, len(order), room):
             ids = order[start : start + room]
             yield self._rows.take(ids), self._labels, np.arange(len(ids)), ids

@@ -9,7 +9,7 @@ from numba import njit
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.solvers.compiled import QUICK, shrink, slope
-from airtrack.solvers.convex.epochs import Sampler
+from airtrack.solvers.convex.epochs import CHUNK, Sampler
 
 
 class Law(NamedTuple):
@@ -53,8 +53,8 @@ def walk(
     if given.sparse:
         return _lazily(given, law, sampler, rng, count, scale, anchor, y, z, averaged)
     average, share = np.zeros(given.d), np.ones(1)
-    for order in sampler.chunks(rng, count):
-        for rows, labels, at, ids in given.visits(order):
+    for order in sampler.chunks(rng, count, batch):
+        for rows, labels, at, ids in given.visits(order, batch):
             data = (rows, labels, at, ids, scale, slopes, snapshot, full)
             _dense(given.loss, given.penalty, data, y, z, average, share, tuple(law), pull, head, batch, averaged)
     return average if averaged else y.copy()
@@ -110,24 +110,21 @@ def _lazily(
     averaged: bool,
 ) -> Floats:
     """A coordinate that no row touches moves by an affine map: it is left behind, and caught up with by a table of that
-    map's powers."""
+    map's powers, at the end of every chunk of indices at the latest, so that the table is short."""
     snapshot, full, slopes = anchor
     head, pull = given.d - given.free, 1 / law.growth
     state = np.zeros((given.d, 8))
     state[:, Z], state[:, Y], state[:, SNAPSHOT], state[:, FULL] = z, y, snapshot, full
     decays = (1 / (1 + law.alpha * law.l2), 1.0)  # of coordinates under l2, and of free ones
-    tables = np.zeros((2, count + 1, 11 if averaged else 6))
+    tables = np.zeros((2, min(count, CHUNK) + 1, 11 if averaged else 6))
     for table, decay in zip(tables, decays):
         _powers(table, decay, law.tau, law.hold, law.alpha, pull)
-    done = 0
+    steps = (law.tau, law.hold, law.alpha, decays[0])
     for order in sampler.chunks(rng, count):
-        for rows, labels, _, ids in given.visits(order):
-            data = (*rows, labels, ids, scale, slopes)
-            _sparse(
-                given.loss, data, state, tables, (law.tau, law.hold, law.alpha, decays[0]), pull, head, done, averaged
-            )
-        done += len(order)
-    _catch_up(state, tables, count, head, averaged)
+        _sparse(
+            given.loss, (*given.rows, given.labels, order, scale, slopes), state, tables, steps, pull, head, averaged
+        )
+        _catch_up(state, tables, len(order), head, averaged)
     z[:], y[:] = state[:, Z], state[:, Y]
     if not averaged:
         return y.copy()
@@ -167,12 +164,12 @@ def _forward(state, j, p, averaged):  # pragma: no cover  (compiled)
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _sparse(loss, data, state, tables, law, pull, head, done, averaged):  # pragma: no cover  (compiled)
+def _sparse(loss, data, state, tables, steps, pull, head, averaged):  # pragma: no cover  (compiled)
     entries, columns, starts, labels, ids, scale, slopes = data
-    tau, hold, alpha, decay = law
+    tau, hold, alpha, decay = steps
     rest = 1 - tau - hold
-    for s in range(len(ids)):
-        i, now, u = ids[s], done + s, 0.0
+    for now in range(len(ids)):
+        i, u = ids[now], 0.0
         for k in range(starts[i], starts[i + 1]):
             j = columns[k]
             late = now - int(state[j, LAST])
@@ -196,3 +193,4 @@ def _catch_up(state, tables, now, head, averaged):  # pragma: no cover  (compile
         late = now - int(state[j, LAST])
         if late > 0:
             _forward(state, j, tables[0 if j < head else 1, late], averaged)
+        state[j, LAST] = 0

@@ -68,10 +68,11 @@ class Sampler:
             return drawn
         return np.where(rng.random(count) < self._keep[drawn], drawn, self._other[drawn])
 
-    def chunks(self, rng: np.random.Generator, count: int) -> Iterator[Ints]:
-        """The same, some at a time."""
-        for done in range(0, count, CHUNK):
-            yield self.draw(rng, min(CHUNK, count - done))
+    def chunks(self, rng: np.random.Generator, count: int, batch: int = 1) -> Iterator[Ints]:
+        """The same, some whole batches at a time."""
+        size = max(CHUNK // batch, 1) * batch
+        for done in range(0, count, size):
+            yield self.draw(rng, min(size, count - done))
 
 
 def sampling(given: FiniteSum, by: str) -> tuple[Sampler, Floats, float]:
@@ -80,6 +81,8 @@ def sampling(given: FiniteSum, by: str) -> tuple[Sampler, Floats, float]:
     by  "uniform": the greatest Lᵢ; "smoothness": i with chance Lᵢ/ΣLⱼ, the mean
     """
     sizes = given.smoothness
+    if not sizes.any():
+        raise SpecError("every row is zero, or has the weight zero: there is nothing to learn from; check the data")
     if by == "uniform":
         return Sampler(given.n, None), given.weights, float(sizes.max())
     return (

@@ -21,8 +21,8 @@ class KatyushaX:
 
         x ← ((3/2) y + (1/2) x − (1 − τ) y₋) / (1 + τ)                        τ = ½ is plain SVRG
 
-    and without σ, after epoch k = 0, 1, …,  x ← ((3k + 4) y + (k + 2) x − 2k y₋) / (2k + 6); y₋ is the y before, at first
-    the start.
+    and without σ, after epoch k = 0, 1, …,  x ← ((3k + 4) y + (k + 2) x − 2k y₋) / (2k + 6), y₋ being the y before, at
+    first the start.
 
     params    "theory": η = 1/(2L√m), or 1/(7L) where all components are convex; τ = min(½, ½ √(mησ)); the number of
               steps of an epoch is drawn from the geometric law with mean m = n, at most 8 n;
