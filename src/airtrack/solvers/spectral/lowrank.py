@@ -67,5 +67,6 @@ def onto_ball(sizes: Floats, radius: float) -> Floats:
     positive = np.maximum(sizes, 0)
     if positive.sum() <= radius:
         return positive
-    excess = (np.cumsum(sizes) - radius) / np.arange(1, len(sizes) + 1)
-    return np.maximum(sizes - excess[(sizes >= excess).nonzero()[0][-1]], 0)
+    below = sizes - sizes[0]  # the shift is found from here, so that a huge first value costs no digits
+    excess = (np.cumsum(below) - radius) / np.arange(1, len(sizes) + 1)
+    return np.maximum(below - excess[(below >= excess).nonzero()[0][-1]], 0)
