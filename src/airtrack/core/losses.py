@@ -6,6 +6,7 @@ A loss is a `NamedTuple` of its parameters. Anybody's class with these methods i
     slope(u, b)      φ' in u; a subgradient where φ has a corner
     curve(u, b)      φ''
     conjugate(a, b)  φ*(a) = max over u of a u − φ(u), for slopes a; convex losses only
+    inside(a, b)     losses with a corner only: the slope nearest to a for which φ*(a) is finite
     bounds           class variable or property: the least and the greatest value of φ''
     third            the greatest |φ'''|, for methods that follow a cubic model; smooth losses only
     settle(t, q, b)  the slope s with s = φ'(t − q s), for dual methods; optional: else Newton's method finds it
@@ -100,6 +101,10 @@ class Hinge(NamedTuple):
 
     def settle(self, t: Any, q: Any, b: Any) -> Any:
         return -b * np.minimum(np.maximum((1 - b * t) / q, 0.0), 1.0)
+
+    def inside(self, a: Any, b: Any) -> Any:
+        """The nearest slope to a for which φ* is finite."""
+        return -b * np.minimum(np.maximum(-a * b, 0.0), 1.0)
 
 
 class SmoothedHinge(NamedTuple):

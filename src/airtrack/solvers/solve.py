@@ -182,9 +182,11 @@ def _looks(unit: float, passes: float) -> Iterator[float]:
 
 def _advice(given: Any, solver: Any, last: Mapping[str, float], stop: _Stop, passes: float) -> str:
     name, worst = stop.bound(last)
-    fact = f"{name_of(type(solver))} spent {passes:g} passes and its {name} is {last[name]:.2g}, not {worst:.2g}"
-    better = "" if not isinstance(given, FiniteSum) else f", another method ({choose(given).name})"
-    return f"{fact}; allow more passes, a larger tol, stronger regularisation{better}, or scale the columns alike"
+    used = name_of(type(solver))
+    fact = f"{used} spent {passes:g} passes and its {name} is {last[name]:.2g}, not {worst:.2g}"
+    other = choose(given).name if isinstance(given, FiniteSum) else used
+    better = "" if other == used else f", method={other!r}"
+    return f"{fact}; allow more passes{better}, a larger tol, or stronger regularisation; bring columns to one scale"
 
 
 def _pass(given: Any) -> float:

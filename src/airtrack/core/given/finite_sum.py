@@ -86,6 +86,7 @@ class FiniteSum(Oracle):
         self.start = np.zeros(self.shape) if start is None else np.array(start, np.float64)
         if self.start.shape != self.shape:
             raise SpecError(f"start has the shape {self.start.shape}, and x the shape {self.shape}")
+        self._proposed: Floats | None = None
         self._seen: tuple[Floats, float, Floats] | None = None  # x of the last full pass, the mean loss there, gradient
 
     # ------------------------------------------------------------------------------------------------ what is counted
@@ -215,11 +216,16 @@ class FiniteSum(Oracle):
             changes = {"convexity": changes["l2"]} | changes
         for name, value in changes.items():
             setattr(other, name, value)
-        other._seen = other._meter = None
+        other._seen = other._proposed = other._meter = None
         other.__dict__["_counts"] = counts
         return other
 
     # -------------------------------------------------------------------------------------------------- how good it is
+
+    def propose(self, slopes: Floats) -> None:
+        """Dual variables [n] that a solver holds. Where φ has a corner, its slopes at x say little of the dual, and a
+        certificate takes these, whatever they are then: any are a proof."""
+        self._proposed = slopes
 
     def certificate(self, x: Floats) -> dict[str, float]:
         """What can be proved about x, without the truth and free of charge.
@@ -247,6 +253,8 @@ class FiniteSum(Oracle):
         if self.loss.bounds[0] < 0:  # nothing is known of a dual, but a quadratic lies below F where it is convex
             known = self.convexity > 0 and isinstance(self.penalty, Nothing)
             return float(((full + self.ridge * x) ** 2).sum()) / (2 * self.convexity) if known else np.inf
+        if self._proposed is not None and hasattr(self.loss, "inside"):
+            return self._proposed_gap(x, self.loss.inside(self._proposed, self._labels), plain)
         head = self.d - self.free
         if not self.free or np.abs(full[head:]).max() <= 1e-12:
             support = self._support(-full[:head])
@@ -262,6 +270,21 @@ class FiniteSum(Oracle):
             return self.penalty.support(v)
         best = self.penalty.prox(v / self.l2, 1 / self.l2)
         return float((v * best).sum()) - self.l2 / 2 * float((best**2).sum()) - self.penalty.value(best)
+
+    def _proposed_gap(self, x: Floats, slopes: Floats, plain: float) -> float:
+        both, full = 0.0, np.zeros(self.d)
+        for where, rows in self._blocks():
+            own, labels = slopes[where], self._labels[where]
+            sums = self.loss.value(rows @ x, labels) + self.loss.conjugate(own, labels)
+            if self._weights is not None:
+                sums, own = sums * self._weights[where], own * self._weights[where]
+            both += float(sums.sum())
+            full += rows.T @ own
+        full, plain = full / self.n, plain if self.linear is None else plain + float(self.linear @ x)
+        full = full if self.linear is None else full + self.linear
+        if self.free and np.abs(full[-self.free :]).max() > 1e-12:
+            return np.inf
+        return max(both / self.n + plain + self._support(-full[: self.d - self.free]), 0.0)
 
     def _scaled(self, x: Floats, plain: float) -> float:
         """The gap with dual variables sᵢ φ', 0 ≤ sᵢ ≤ 1: one factor for those that pull a free coordinate up and one

@@ -59,6 +59,7 @@ class Sdca:
                 walk = _sparse if given.sparse else _dense
                 walk(given.loss, given.penalty, rows, labels, at, ids, facts, v, 1 / given.l2)
             x = given.prox(v.copy(), 1 / given.l2, ridge=False)
+            given.propose(facts[:, SLOPE])
             meter.offer(x)
             state["epoch"] += 1
             meter.save(lambda: {"epoch": state["epoch"], "slopes": facts[:, SLOPE].copy(), "v": v})

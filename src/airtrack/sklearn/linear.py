@@ -1,0 +1,161 @@
+"""What the linear estimators share: rows with an intercept, weights, one solve, the warning."""
+
+from __future__ import annotations
+
+import warnings
+from math import ceil
+from typing import Any, cast
+
+import numpy as np
+from scipy.sparse import csr_matrix, issparse
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from airtrack.core.given import FiniteSum, Floats
+from airtrack.solvers.solve import Solution, attempt
+
+
+def with_ones(X: Any) -> Any:
+    """Sparse rows [n, d] and a column of ones, [n, d + 1]."""
+    n, d = X.shape
+    entries, columns = np.insert(X.data, X.indptr[1:], 1), np.insert(X.indices, X.indptr[1:], d)
+    return csr_matrix((entries, columns, X.indptr + np.arange(n + 1, dtype=X.indptr.dtype)), shape=(n, d + 1))
+
+
+class Linear(BaseEstimator):
+    """Common to all: checks, weights, the solve."""
+
+    def _weights(self, sample_weight: Any, n: int) -> Floats | None:
+        if sample_weight is None:
+            return None
+        weights = np.asarray(sample_weight, np.float64)
+        weights = np.full(n, float(weights)) if weights.ndim == 0 else weights
+        if weights.shape != (n,):
+            raise ValueError(f"sample_weight has the shape {weights.shape}; {n} samples need [{n}]")
+        if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.sum() > 0):
+            raise ValueError("sample_weight holds numbers that are negative or not finite, or zeros alone")
+        return weights
+
+    def _solve(self, given: FiniteSum, where: str = "") -> Solution:
+        options = cast(Any, self)
+        seed = options.random_state
+        seed = 0 if seed is None else seed if isinstance(seed, int) else int(seed.randint(2**31 - 1))
+        found = attempt(given, options.solver, tol=options.tol, passes=options.max_iter, seed=seed)
+        if not found.converged:
+            warnings.warn(f"{where}{found.advice}", ConvergenceWarning, stacklevel=4)
+        self.solver_used_ = found.method["name"]
+        return found
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class Regressor(RegressorMixin, Linear):
+    """Squared loss: the targets are centred, and so are the columns unless they are sparse."""
+
+    def _law(self, n: int, share: float) -> tuple[float, Any, float]:
+        """l2 and penalty of a finite sum over n rows whose weights have the mean `share`; objective over sum."""
+        raise NotImplementedError
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """X [n, d], dense or sparse; y [n]; sample_weight [n]: a row of weight 2 is the row twice."""
+        options = cast(Any, self)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], y_numeric=True)
+        y = y.astype(np.float64)
+        weights = self._weights(sample_weight, len(y))
+        l2, penalty, scale = self._law(len(y), 1.0 if weights is None else float(weights.mean()))
+        intercept, sparse = options.fit_intercept, issparse(X)
+        offset = float(np.average(y, weights=weights)) if intercept else 0.0
+        mean = np.average(X, axis=0, weights=weights).astype(np.float64) if intercept and not sparse else np.zeros(1)
+        free = intercept and sparse  # centred columns and targets leave nothing to an intercept
+        rows = with_ones(X) if free else (X - mean).astype(X.dtype) if intercept else X
+        start = None
+        if options.warm_start and hasattr(self, "coef_") and len(self.coef_) == X.shape[1]:
+            start = np.append(self.coef_, self.intercept_ - offset) if free else self.coef_
+        options = {"l2": l2, "penalty": penalty, "weights": weights, "free": int(free), "start": start}
+        found = self._solve(FiniteSum(rows, y - offset, loss="squared", **options))
+        self.coef_, added = (found.x[:-1], float(found.x[-1])) if free else (found.x, 0.0)
+        self.intercept_ = offset + added - float((mean * self.coef_).sum())
+        self.n_iter_, self.dual_gap_ = max(1, ceil(found.passes)), scale * found.gap
+        return self
+
+    def predict(self, X: Any) -> Floats:
+        """X coef + intercept [n]."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        return X @ self.coef_ + self.intercept_
+
+
+class Classifier(ClassifierMixin, Linear):
+    """One linear prediction for two classes, one a class for more."""
+
+    classes_: Any
+
+    def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Floats | None]:
+        """Checked rows, the number of each sample's class, weights with those of the classes."""
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32])
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        weights = self._weights(sample_weight, len(y))
+        present = np.bincount(codes, weights, len(self.classes_)).astype(np.float64)
+        if len(self.classes_) < 2 or (present > 0).sum() < 2:
+            trimmed = " after sample_weight has left the others out" if len(self.classes_) > 1 else ""
+            fact = f"there is one class only{trimmed}, {self.classes_[present.argmax()]!r}"
+            raise ValueError(f"{fact}; a classifier needs samples of two classes at least")
+        return X, codes, self._balanced(codes, weights, present)
+
+    def _balanced(self, codes: Any, weights: Floats | None, present: Floats) -> Floats | None:
+        chosen = cast(Any, self).class_weight
+        if chosen is None:
+            return weights
+        if isinstance(chosen, str):
+            if chosen != "balanced":
+                raise ValueError(f"class_weight is {chosen!r}; give 'balanced', a dict {{class: weight}} or None")
+            of_class = present.sum() / (np.count_nonzero(present) * np.where(present > 0, present, 1.0))
+        else:
+            unknown = set(chosen) - set(self.classes_.tolist())
+            if unknown:
+                raise ValueError(f"class_weight names {sorted(unknown)}; the classes are {self.classes_.tolist()}")
+            of_class = np.array([float(chosen.get(c, 1.0)) for c in self.classes_.tolist()])
+        return of_class[codes] if weights is None else weights * of_class[codes]
+
+    def _fit(self, X: Any, labels: list[Any], loss: Any, law: Any, unit: float, free: bool = True) -> None:
+        """Solve one problem for each of `labels`, over the same rows; `unit` times the objective is the sum."""
+        options = cast(Any, self)
+        intercept, free = options.fit_intercept, free and options.fit_intercept
+        # a free intercept makes up for centring, which makes the columns less alike; sparse rows would fill up
+        centred = free and not issparse(X)
+        mean = np.average(X, axis=0, weights=law["weights"]) if centred else np.zeros(X.shape[1])
+        if issparse(X):
+            rows = with_ones(X) if intercept else X
+        else:
+            rows = np.column_stack([X - mean, np.ones(len(X))]).astype(X.dtype) if intercept else X
+        wide = len(labels) < len(self.classes_) and len(self.classes_) > 2  # a matrix of coefficients
+        starts: list[Any] = [None] * len(labels)
+        if options.warm_start and hasattr(self, "coef_") and self.coef_.shape[1] == X.shape[1]:
+            held = np.column_stack([self.coef_, self.intercept_ + self.coef_ @ mean]) if intercept else self.coef_
+            starts = [held.T] if wide else list(held) if len(held) == len(labels) else starts
+        found: list[Solution] = []
+        for label, start in zip(labels, starts):
+            found.append(self._solve(FiniteSum(rows, label, loss=loss, free=int(free), start=start, **law)))
+        coef = found[0].x.T if wide else np.stack([one.x for one in found])  # [problems, d (+ 1)]
+        self.coef_ = np.ascontiguousarray(coef[:, : X.shape[1]])
+        self.intercept_ = coef[:, -1] - self.coef_ @ mean if intercept else np.zeros(len(coef))
+        self.n_iter_ = np.array([max(1, ceil(one.passes)) for one in found])
+        self.dual_gap_ = np.array([one.gap for one in found]) / unit
+
+    def decision_function(self, X: Any) -> Floats:
+        """X coefᵀ + intercept: [n] for two classes, else [n, classes]."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        scores = X @ self.coef_.T + self.intercept_
+        return scores.ravel() if scores.shape[1] == 1 else scores
+
+    def predict(self, X: Any) -> Any:
+        """The class [n] of each row."""
+        scores = self.decision_function(X)
+        return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
