@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt
 
 from airtrack.core.given import FiniteSum, Floats
-from airtrack.core.meter import Meter
+from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import part
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
@@ -64,28 +65,30 @@ class Gd:
         zero = given.zero()
         state = meter.resume() or {"k": 0, "x": zero, "size": 0.0, "shaken": -1, "before": zero, "value": 0.0}
         meter.offer(state["x"])
-        while meter.live(given.n):
-            k, x, size = state["k"], state["x"], state["size"]
-            if size == 0:
-                size = smooth(given) if self.params == "theory" else steepest(given, x, streams / "power")
-                state["size"] = size / self.step
-                continue
-            full = given.gradient(x)[0] + given.ridge * x
-            if state["shaken"] >= 0 and k == state["shaken"] + PATIENCE:
-                lower = given.value(x) < state["value"]
-                state |= {"shaken": -1} if lower else {"shaken": -2, "x": state["before"]}
-                if not lower:
+        with suppress(BudgetSpent):  # which may run out in the middle of a step
+            while meter.live(given.n):
+                k, x, size = state["k"], state["x"], state["size"]
+                if size == 0:
+                    size = smooth(given) if self.params == "theory" else steepest(given, x, streams / "power")
+                    state["size"] = size / self.step
+                    meter.save(lambda: dict(state))
                     continue
-            if self.noise and state["shaken"] == -1 and np.linalg.norm(full) <= self.epsilon:
-                state |= {"shaken": k, "before": x, "value": given.value(x)}
-                state["x"] = x + self.noise * ball((streams / "noise").rng(k), given.d)
-                continue
-            x = x - full / size
-            if not np.isfinite(x).all():
-                raise Diverged(f"gd left the finite numbers after {k} steps; with theory it is stable for step < 2")
-            state |= {"k": k + 1, "x": x}
-            meter.offer(x)
-            meter.save(lambda: dict(state))
+                full = given.gradient(x)[0] + given.ridge * x
+                if state["shaken"] >= 0 and k == state["shaken"] + PATIENCE:
+                    lower = given.value(x) < state["value"]
+                    state |= {"shaken": -1} if lower else {"shaken": -2, "x": state["before"]}
+                    if not lower:
+                        continue
+                if self.noise and state["shaken"] == -1 and np.linalg.norm(full) <= self.epsilon:
+                    state |= {"shaken": k, "before": x, "value": given.value(x)}
+                    state["x"] = x + self.noise * ball((streams / "noise").rng(k), given.d)
+                    continue
+                x = x - full / size
+                if not np.isfinite(x).all():
+                    raise Diverged(f"gd left the finite numbers after {k} steps; with theory it is stable for step < 2")
+                state |= {"k": k + 1, "x": x}
+                meter.offer(x)
+                meter.save(lambda: dict(state))
         return state["x"]
 
 

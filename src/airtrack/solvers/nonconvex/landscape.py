@@ -54,7 +54,9 @@ def smooth(given: FiniteSum) -> float:
 def twist(given: FiniteSum, name: str) -> float:
     """L₂, by which the Hessian is Lipschitz: max |φ'''| · (1/n) Σ wᵢ ‖aᵢ‖³, an upper bound."""
     if not hasattr(given.loss, "third"):
-        fact = f"{name} needs the greatest third derivative of the loss, and {type(given.loss).__name__} does not tell it"
+        fact = (
+            f"{name} needs the greatest third derivative of the loss, and {type(given.loss).__name__} does not tell it"
+        )
         raise SpecError(f"{fact}; give the loss an attribute `third`")
     low, high = given.loss.bounds
     weights = given.weights
@@ -107,8 +109,10 @@ def batch(given: FiniteSum, rng: np.random.Generator, size: int) -> Ints:
 
 
 def sampled(given: FiniteSum, x: Floats, ids: Ints, more: Ints) -> tuple[Floats, Floats]:
-    """Mean gradient of the components `ids`, without l2, and slopes [n] that hold those of `ids` and `more`; dense rows,
-    charged by the caller."""
+    """Mean gradient of the components `ids`, without l2, and slopes [n] that hold those of `ids` and `more`.
+
+    Rows are dense, and the caller pays.
+    """
     rows, slopes = given.rows, np.zeros(given.n)
     wanted = np.union1d(ids, more)
     with np.errstate(over="ignore", invalid="ignore"):
