@@ -9,7 +9,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 
 from airtrack.core.answers import array
-from airtrack.core.given import Hinges
+from airtrack.core.given import Floats, Hinges
 from airtrack.core.part import part
 from airtrack.core.problem import Judge, Metric, Problem
 from airtrack.core.streams import Streams
@@ -57,22 +57,33 @@ class HingeSvm:
             raise ValueError(f"noise: {self.noise} turns most labels round; take at most 0.5")
 
     def pose(self, streams: Streams) -> Problem:
-        rng = (streams / "data").rng()
-        rows = rng.standard_normal((self.n, self.d)) / np.sqrt(self.d)
-        labels = np.where(rows @ rng.standard_normal(self.d) > 0, 1.0, -1.0)
-        labels = np.where(rng.random(self.n) < self.noise, -labels, labels)
-        labels[:2] = 1, -1  # both classes are there
-        signed = rows * labels[:, None]
-        alpha, _ = dual_optimum(signed, self.l2)
-        best, above = excess(signed, alpha, self.l2)
-        scale = above(np.zeros_like(best))
+        rows, labels = two_sides(streams, self.n, self.d, self.noise)
+        return Problem(Hinges(rows, labels, l2=self.l2), svm_judge(rows, labels, self.l2, self.metrics))
 
-        def score(answer: Any) -> dict[str, float]:
-            x = array(answer, best.shape)
-            with np.errstate(over="ignore", invalid="ignore"):
-                return {
-                    "gap": above(x) / scale,
-                    "distance": float(np.linalg.norm(x - best) / np.linalg.norm(best)),
-                }
 
-        return Problem(Hinges(rows, labels, l2=self.l2), Judge(score, self.metrics, truth={"optimum": best}))
+def two_sides(streams: Streams, n: int, d: int, noise: float) -> tuple[Floats, Floats]:
+    """Rows [n, d] and labels ±1 [n]."""
+    rng = (streams / "data").rng()
+    rows = rng.standard_normal((n, d)) / np.sqrt(d)
+    labels = np.where(rows @ rng.standard_normal(d) > 0, 1.0, -1.0)
+    labels = np.where(rng.random(n) < noise, -labels, labels)
+    labels[:2] = 1, -1  # both classes are there
+    return rows, labels
+
+
+def svm_judge(rows: Floats, labels: Floats, l2: float, metrics: Mapping[str, Metric]) -> Judge:
+    """Scores x [d] by its gap and its distance from the optimum."""
+    signed = rows * labels[:, None]
+    alpha, _ = dual_optimum(signed, l2)
+    best, above = excess(signed, alpha, l2)
+    scale = above(np.zeros_like(best))
+
+    def score(answer: Any) -> dict[str, float]:
+        x = array(answer, best.shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return {
+                "gap": above(x) / scale,
+                "distance": float(np.linalg.norm(x - best) / np.linalg.norm(best)),
+            }
+
+    return Judge(score, metrics, truth={"optimum": best})
