@@ -20,7 +20,7 @@ from airtrack.solvers.convex.epochs import Sampler
 
 
 class Momentum(NamedTuple):
-    """The law of y and z, x = τ z + (1 − τ) y being where a derivative is taken. Step i ~ p, r = ησ, A = (1 + r) pᵢ Lᵢ^β/η:
+    """The law of y and z, x = τ z + (1 − τ) y being where a derivative is taken. With i ~ p, r = ησ and A = pᵢ σ Lᵢ^β/τ:
 
     z⁺ ← (z + r x)/(1 + r) in every coordinate, and then  yᵢ⁺ = xᵢ − gᵢ/Lᵢ,  zᵢ⁺ −= gᵢ/A
 
@@ -37,13 +37,14 @@ class Momentum(NamedTuple):
 
 
 def momentum(smooth: Floats, convexity: float, beta: float) -> tuple[Momentum, Floats, Floats]:
-    """The law for coordinates of these Lᵢ [m] and strong convexity σ in ‖·‖₂; chances p [m], and A [m]."""
+    """The law for coordinates of these Lᵢ [m] and strong convexity σ in ‖·‖₂; chances p [m]; σ Lᵢ^β [m], σ being that in
+    the norm Σ Lᵢ^β xᵢ²."""
     sizes = smooth ** ((1 - beta) / 2)
-    total, convexity = float(sizes.sum()), convexity / float(smooth.max()) ** beta  # σ of the norm Σ Lᵢ^β xᵢ²
-    tau = 2 / (1 + np.sqrt(4 * total**2 / convexity + 1))
+    total, bends = float(sizes.sum()), convexity * (smooth / smooth.max()) ** beta
+    tau = 2 / (1 + np.sqrt(4 * total**2 * float(smooth.max()) ** beta / convexity + 1))
     far = (1 - tau) / (2 - tau)
     law = Momentum(tau, (1 - tau) * far, 1 / (2 - tau), -far, (1 - tau) ** 2)
-    return law, sizes / total, sizes / total * smooth**beta * convexity / tau
+    return law, sizes / total, bends
 
 
 @part("solver")
@@ -96,7 +97,8 @@ class NuAcdm:
         convexity, facts = 1 / given.loss.bounds[1], np.zeros((given.n, 8))
         facts[:, ROOT], facts[:, LABEL] = np.sqrt(given.weights), given.labels
         facts[:, SMOOTH] = convexity + given.weights * given.squares / (given.l2 * given.n)
-        law, chances, facts[:, STIFF] = momentum(facts[:, SMOOTH], convexity, self.beta)
+        law, chances, facts[:, BEND] = momentum(facts[:, SMOOTH], convexity, self.beta)
+        facts[:, STIFF] = chances / law.tau * facts[:, BEND]
         state, sampler = meter.resume(), Sampler(given.n, None if self.beta == 1 else chances)
         if state is None:
             if given.start.any() and not meter.live(given.n):
@@ -109,7 +111,7 @@ class NuAcdm:
         while meter.live(1):
             order = sampler.draw(streams.rng(state["epoch"]), given.components(given.n))
             for rows, _, at, ids in given.visits(order):
-                loop(given.loss, rows, at, ids, facts, image, tuple(law), convexity, given.l2 * given.n)
+                loop(given.loss, rows, at, ids, facts, image, tuple(law), given.l2 * given.n)
             x = image[:, 0] + law.y * image[:, 1]
             meter.offer(x)
             state["epoch"] += 1
@@ -133,7 +135,8 @@ class NuAcdm:
             smooth = given.diagonal(weights * given.loss.bounds[1])
             state = {"epoch": 0, "m": x, "D": np.zeros(given.d), "image": image, "smooth": smooth}
         facts[:, M], facts[:, D], facts[:, SMOOTH], image = *(state[k] for k in ("m", "D", "smooth")), state["image"].copy()
-        law, chances, facts[:, STIFF] = momentum(facts[:, SMOOTH], given.l2, self.beta)
+        law, chances, bends = momentum(facts[:, SMOOTH], given.l2, self.beta)
+        facts[:, STIFF] = chances / law.tau * bends
         facts[:, TILT] = 0.0 if given.linear is None else given.linear
         sampler, lengths = Sampler(given.d, None if self.beta == 1 else chances), np.diff(table.indptr)
         x = facts[:, M] + law.y * facts[:, D]
@@ -150,7 +153,7 @@ class NuAcdm:
         return x
 
 
-M, D, SMOOTH, STIFF, ROOT, LABEL = range(6)  # of a coordinate's row, a line of cache: m, D, Lᵢ, A; √wᵢ, bᵢ
+M, D, SMOOTH, STIFF, ROOT, LABEL, BEND = range(7)  # of a coordinate's row, a line of cache: m, D, Lᵢ, A; √wᵢ, bᵢ, σᵢ
 TILT = ROOT  # of one of x: cⱼ
 LEAST = 1e-100  # of λᵏ, before D is scaled down
 
@@ -183,15 +186,16 @@ def _scale(facts, image, scale):  # pragma: no cover  (compiled)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _best(loss, facts, i, u, law, convexity, scale):  # pragma: no cover  (compiled)
-    """How far z moves beyond its contracted place: the proximal step of φ* − (μ/2) (·)² with the derivative at x."""
+def _best(loss, facts, i, u, law, scale):  # pragma: no cover  (compiled)
+    """How far z moves beyond its contracted place: a proximal step of φ* − (σᵢ/2) (·)² and the derivative of the rest."""
     x, z = _ahead(facts, i, law, scale)
-    root, rest = facts[i, ROOT], max(facts[i, STIFF] - convexity, 1e-12 * convexity)
-    return root * settle(loss, u + convexity * (z - x) / root, z / root, rest, facts[i, LABEL]) - z
+    root, bend = facts[i, ROOT], facts[i, BEND]
+    rest = max(facts[i, STIFF] - bend, 1e-12 * bend)  # p ≥ τ, so that only rounding makes it less
+    return root * settle(loss, u + bend * (z - x) / root, z / root, rest, facts[i, LABEL]) - z
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _dual_sparse(loss, rows, at, ids, facts, image, law, convexity, ridge):  # pragma: no cover  (compiled)
+def _dual_sparse(loss, rows, at, ids, facts, image, law, ridge):  # pragma: no cover  (compiled)
     entries, columns, starts = rows
     scale, near, decay = 1.0, law[1], law[4]
     for t in range(len(ids)):
@@ -200,7 +204,7 @@ def _dual_sparse(loss, rows, at, ids, facts, image, law, convexity, ridge):  # p
             for k in range(starts[i], starts[i + 1]):
                 u += entries[k] * image[columns[k], 0]
                 w += entries[k] * image[columns[k], 1]
-            moved = _best(loss, facts, i, u + near * scale * w, law, convexity, scale)
+            moved = _best(loss, facts, i, u + near * scale * w, law, scale)
             both, apart = _turn(facts, i, moved, law, scale)
             both, apart = -facts[i, ROOT] / ridge * both, -facts[i, ROOT] / ridge * apart
             for k in range(starts[i], starts[i + 1]):
@@ -214,7 +218,7 @@ def _dual_sparse(loss, rows, at, ids, facts, image, law, convexity, ridge):  # p
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _dual_dense(loss, rows, at, ids, facts, image, law, convexity, ridge):  # pragma: no cover  (compiled)
+def _dual_dense(loss, rows, at, ids, facts, image, law, ridge):  # pragma: no cover  (compiled)
     scale, near, decay = 1.0, law[1], law[4]
     for t in range(len(ids)):
         i, row, u, w = ids[t], rows[at[t]], 0.0, 0.0
@@ -222,7 +226,7 @@ def _dual_dense(loss, rows, at, ids, facts, image, law, convexity, ridge):  # pr
             for j in range(len(row)):
                 u += row[j] * image[j, 0]
                 w += row[j] * image[j, 1]
-            moved = _best(loss, facts, i, u + near * scale * w, law, convexity, scale)
+            moved = _best(loss, facts, i, u + near * scale * w, law, scale)
             both, apart = _turn(facts, i, moved, law, scale)
             both, apart = -facts[i, ROOT] / ridge * both, -facts[i, ROOT] / ridge * apart
             for j in range(len(row)):
