@@ -10,6 +10,7 @@ import numpy as np
 
 from airtrack.core.given import Floats
 
+FINEST = 1e-7  # a shift that is so near to an eigenvalue leaves half of float64's digits to the solves
 ROUNDING = 1e-13  # of the right-hand side: a residual in float64 cannot be asked to be less
 
 
@@ -66,8 +67,9 @@ class Plan(NamedTuple):
     margin: float = 0.0
 
     @classmethod
-    def of(cls, params: str, d: int, delta: float, epsilon: float, p: float) -> Plan:
-        """The paper's numbers ("theory"), or fewer of everything ("practical")."""
+    def of(cls, params: str, d: int, delta: float, epsilon: float, p: float, run: int = 0) -> Plan:
+        """The paper's numbers ("theory"), or fewer of everything ("practical"); δ and ε a tenth of the last run's."""
+        delta, epsilon = tenth(delta, run), tenth(epsilon, run)
         if params == "theory":
             locate = ceil(4 * log(288 * d / p**2))
             margin = 1 / (64 * locate) * (delta / 6) ** locate  # 10⁻¹⁰⁰ and less: rounding decides
@@ -99,6 +101,11 @@ class Search(NamedTuple):
     @property
     def done(self) -> bool:
         return self.stage == 2
+
+
+def tenth(of: float, run: int) -> float:
+    """`of`, divided by ten `run` times; never so small that rounding errors would be taken for it."""
+    return max(of / 10.0 ** min(run, 15), min(of, FINEST))
 
 
 Solve = Callable[[Pencil, Deflation, Search, float], tuple[Floats, Floats, bool]]

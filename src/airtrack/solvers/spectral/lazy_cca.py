@@ -12,7 +12,7 @@ from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError, part
 from airtrack.core.streams import Streams
 from airtrack.solvers.spectral.appx_pca import Plan, conjugate_gradient
-from airtrack.solvers.spectral.lazy_ev import Method, Progress, found, step
+from airtrack.solvers.spectral.lazy_ev import Method, Progress, complete, found
 
 
 @part("solver")
@@ -55,7 +55,7 @@ class LazyCca:
 
         def plan(run: int) -> Plan:
             d = given.p + given.q
-            return Plan.of(self.params, d, self.delta / 2 / 10**run, self.epsilon / 10**run, self.p / given.k)
+            return Plan.of(self.params, d, self.delta / 2, self.epsilon, self.p / given.k, run)
 
         def bound(run: int, w: Floats) -> tuple[float, float, Floats]:
             return 1 + self.delta, self.delta, w
@@ -97,11 +97,9 @@ def canonical(
     pencil, method, streams = Cross(given), LazyCca(delta=delta).method(given), Streams(seed) / "canonical"
     at, residual = Progress.start(pencil.d, k, streams), np.inf
     while residual > tolerance:
-        run, before = at.run, residual
-        while at.run == run:
-            at = step(pencil, at, method, streams)
+        before, at = residual, complete(pencil, at, method, streams)
         residual = given.certificate(at.answer)["residual"]
-        if residual > max(tolerance, before / 2) and run > 3:
+        if residual > max(tolerance, before / 2) and at.run > 4:
             fact = f"a residual of {tolerance:g} is out of reach; rounding leaves {residual:.2g}"
             raise SpecError(f"{fact}; raise the tolerance, or the ridge")
     phi, psi = at.answer[: given.p] * np.sqrt(2), at.answer[given.p :] * np.sqrt(2)  # the halves of a unit vector

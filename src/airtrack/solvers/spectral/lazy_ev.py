@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from airtrack.core.given import Floats
 from airtrack.core.meter import BudgetSpent, Meter, State
+from airtrack.core.part import SpecError
 from airtrack.core.streams import Streams
 from airtrack.solvers.spectral.appx_pca import (
     Deflation,
@@ -18,6 +19,7 @@ from airtrack.solvers.spectral.appx_pca import (
     Solve,
     advance,
     begin,
+    conjugate_gradient,
 )
 
 
@@ -91,6 +93,58 @@ def found(pencil: Pencil, method: Method, meter: Meter, streams: Streams) -> Flo
     return at.answer
 
 
+def complete(pencil: Pencil, at: Progress, method: Method, streams: Streams) -> Progress:
+    """The end of the run that `at` is in."""
+    run = at.run
+    while at.run == run:
+        at = step(pencil, at, method, streams)
+    return at
+
+
+def generalised(
+    a: Any, b: Any, k: int, *, bound: float, delta: float = 0.1, epsilon: float = 1e-3, seed: int = 0
+) -> tuple[Floats, Floats]:
+    """The k eigenvalues of largest magnitude of A w = λ B w [k], and vectors [d, k] with WᵀBW = I.
+
+    a, b   symmetric, b positive definite: anything with `shape` and `@`
+    bound  a number that no |λ| exceeds; each |λ| found is at least (1 − delta) of what was left to be found
+    delta, epsilon  of a search, as for `lazy_svd`
+
+    Searches at both ends go side by side: a pair ±λ stays two vectors, which one on the square would mix. B^{−1/2} is
+    never formed. Source: Allen-Zhu, Li (ICML 2017), LazyEV.
+
+    >>> values, _ = generalised(np.diag([1.0, -3.0, 2.0]), np.diag([1.0, 1.0, 2.0]), 2, bound=4.0, delta=1e-3)
+    >>> values.round(6).tolist()
+    [-3.0, 1.0]
+    """
+    d = int(a.shape[0])
+    if tuple(a.shape) != tuple(b.shape) or a.shape != (d, d) or not 1 <= k <= d:
+        raise SpecError(f"A {a.shape}, B {b.shape}, k = {k}: both are to be d × d, and 1 ≤ k ≤ d")
+    if not 0 < bound < np.inf:
+        raise SpecError(f"{bound} bounds no eigenvalue; take a finite number above all |λ|", "bound")
+    plan = Plan.of("practical", d, delta / 2, epsilon, 0.5)
+    method = Method(k, lambda run: plan, conjugate_gradient, lambda run, w: (1.5 * bound, bound / 2, w), both=True)
+    pencil, streams = _Pair(a, b), Streams(seed) / "generalised"
+    w = complete(pencil, Progress.start(d, k, streams), method, streams).answer
+    return (w * np.asarray(a @ w)).sum(0), w
+
+
+class _Pair:
+    """The pencil of two matrices: F w = (A w, B w)."""
+
+    def __init__(self, a: Any, b: Any) -> None:
+        self._a, self._b, self.d = a, b, int(a.shape[0])
+
+    def image(self, w: Floats) -> Floats:
+        return np.stack([np.asarray(self._a @ w), np.asarray(self._b @ w)])
+
+    def combine(self, w: Floats, image: Floats, a: float, b: float) -> Floats:
+        return a * image[1] - b * image[0]
+
+    def quotient(self, w: Floats, image: Floats) -> float:
+        return float(w @ image[0])
+
+
 def step(pencil: Pencil, at: Progress, method: Method, streams: Streams) -> Progress:
     """One solve of the present search, or the start of the next one."""
     s, d = at.found.shape[1], pencil.d
@@ -119,11 +173,10 @@ def step(pencil: Pencil, at: Progress, method: Method, streams: Streams) -> Prog
 
 
 def _together(searches: tuple[Search, ...]) -> tuple[Search, ...]:
-    """Searches at both ends share the more cautious shift."""
-    first = max(searches, key=lambda search: search.shift)
-    behind = min(search.stage for search in searches)
-    fewest = min(search.solves for search in searches)
-    return tuple(s._replace(shift=first.shift, gap=first.gap, stage=behind, solves=fewest) for s in searches)
+    """Searches at both ends go by the more cautious of their shifts, which is that of the end that is further out."""
+    outer = max(searches, key=lambda search: search.shift)
+    same = {"shift": outer.shift, "gap": outer.gap, "stage": outer.stage, "solves": outer.solves}
+    return tuple(search._replace(**same) for search in searches)
 
 
 def _found(at: Progress, method: Method, v: Floats, image: Floats) -> Progress:

@@ -11,7 +11,7 @@ from airtrack.core.given import Floats, Matrix
 from airtrack.core.meter import Meter
 from airtrack.core.part import part
 from airtrack.core.streams import Streams
-from airtrack.solvers.spectral.appx_pca import Deflation, Plan, accelerated, conjugate_gradient
+from airtrack.solvers.spectral.appx_pca import Deflation, Plan, accelerated, conjugate_gradient, tenth
 from airtrack.solvers.spectral.lanczos import lanczos, steps_for
 from airtrack.solvers.spectral.lazy_ev import Method, found
 
@@ -69,14 +69,14 @@ class LazySvd:
         p = self.p / given.k
 
         def plan(run: int) -> Plan:
-            return Plan.of(self.params, d, self.delta / 2 / 10**run, self.epsilon / 10**run, p)
+            return Plan.of(self.params, d, self.delta / 2, self.epsilon, p, run)
 
         def bound(run: int, w: Floats) -> tuple[float, float, Floats]:
             ritz, value = lanczos(given.gram, w, steps_for(d, 1 / 3, p))
             return ABOVE * value, (ABOVE - 1) * value, w if theory else ritz
 
         def direct(run: int, out: Deflation, w: Floats) -> tuple[Floats, Floats]:
-            delta = self.delta / 2 / 10**run
+            delta = tenth(self.delta / 2, run)
             steps = steps_for(d, delta, p) if theory else d
             v, _ = lanczos(lambda x: out.dual(given.gram(x)), w, steps, 0.0 if theory else delta)
             v = out.primal(v)

@@ -65,7 +65,7 @@ def repeated(given: Matrix, meter: Meter, streams: Streams, tol: float, run: Run
     number, answer = state["run"], state["answer"]
     while meter.live(2):
         try:
-            answer = run(max(tol / 100**number, LEAST), number, answer, lambda: meter.offer(answer))
+            answer = run(max(tol / 100.0 ** min(number, 9), LEAST), number, answer, lambda: meter.offer(answer))
         except BudgetSpent:
             break
         number += 1
