@@ -72,12 +72,12 @@ class Logistic:
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         l2 = 0.25 / self.kappa
         best = optimum(rows, labels, l2)
-        scale = _excess(np.zeros_like(best), best, rows, labels, l2)
+        scale = excess(np.zeros_like(best), best, rows, labels, l2)
 
         def score(answer: Any) -> dict[str, float]:
             x = array(answer, best.shape)
             with np.errstate(over="ignore", invalid="ignore"):  # 1e300 is an answer too
-                gap = _excess(x, best, rows, labels, l2) / scale
+                gap = excess(x, best, rows, labels, l2) / scale
                 return {"gap": gap, "distance": float(np.linalg.norm(x - best) / np.linalg.norm(best))}
 
         given = FiniteSum(rows, labels, l2=l2)
@@ -131,7 +131,7 @@ def optimum(rows: Floats, labels: Floats, l2: float) -> Floats:
     return best
 
 
-def _excess(x: Floats, best: Floats, rows: Floats, labels: Floats, l2: float) -> float:
+def excess(x: Floats, best: Floats, rows: Floats, labels: Floats, l2: float) -> float:
     """F(x) − F*, as the Bregman divergence of F from x*, which loses no digits where the plain difference would."""
     at, move = labels * (rows @ best), labels * (rows @ (x - best))
     p = 1 / (1 + np.exp(at))
