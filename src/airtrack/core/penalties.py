@@ -11,12 +11,14 @@ A penalty is a `NamedTuple` of its parameters, with
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from airtrack.core.given.oracle import Floats
 from airtrack.core.part import SpecError
+
+if TYPE_CHECKING:  # what is given knows the penalties
+    from airtrack.core.given.oracle import Floats
 
 
 class Nothing(NamedTuple):

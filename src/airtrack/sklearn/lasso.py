@@ -32,7 +32,7 @@ class AirtrackLasso(Regressor):
         fit_intercept: bool = True,
         solver: Any = "auto",
         tol: float = 1e-6,
-        max_iter: int = 1000,
+        max_iter: int | None = None,
         warm_start: bool = False,
         random_state: Any = None,
     ) -> None:

@@ -27,7 +27,7 @@ class AirtrackLogisticRegression(Classifier):
     solver         "auto", or a name, {"name": …, field: …} or part that `airtrack.solvers.solve` takes
     tol            stops when it is proved that the objective is within tol · (its fall from w = 0) of the least; by the
                    gradient where it is multinomial with intercept
-    max_iter       passes over the data at most
+    max_iter       passes over the data at most; None: 1000, or 100 steps of a solver whose steps are dear
     warm_start     begin at the last `coef_`
     random_state   None is 0: the same data give the same numbers
 
@@ -50,7 +50,7 @@ class AirtrackLogisticRegression(Classifier):
         class_weight: Any = None,
         solver: Any = "auto",
         tol: float = 1e-6,
-        max_iter: int = 1000,
+        max_iter: int | None = None,
         warm_start: bool = False,
         random_state: Any = None,
     ) -> None:

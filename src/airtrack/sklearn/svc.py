@@ -43,7 +43,7 @@ class AirtrackLinearSVC(Classifier):
         class_weight: Any = None,
         solver: Any = "auto",
         tol: float = 1e-6,
-        max_iter: int = 1000,
+        max_iter: int | None = None,
         warm_start: bool = False,
         random_state: Any = None,
     ) -> None:

@@ -64,7 +64,7 @@ def solve(
     method: Any = "auto",
     *,
     tol: float = 1e-6,
-    passes: float = 1000,
+    passes: float | None = None,
     params: str | None = None,
     seed: int = 0,
     **fields: Any,
@@ -76,7 +76,8 @@ def solve(
     tol      stops at gap ≤ tol · (F(0) − F(x)), which proves the above; where nothing bounds the gap (a sum without l2
              and penalty, a loss that is not convex) at a gradient of tol times that at 0; where the certificate is a
              relative residual, at residual ≤ tol
-    passes   work at most: a pass is n component gradients, or one product with a matrix
+    passes   work at most: a pass is n component gradients, or one product with a matrix; None: 1000, or 100 steps of a
+             solver whose steps are dear
     params   "theory" or "practical"; None: practical, where the solver has both
     seed     of the solver's randomness
     fields   of a solver that is named
@@ -100,7 +101,7 @@ def attempt(
     method: Any = "auto",
     *,
     tol: float = 1e-6,
-    passes: float = 1000,
+    passes: float | None = None,
     params: str | None = None,
     seed: int = 0,
     **fields: Any,
@@ -110,10 +111,13 @@ def attempt(
     if not hasattr(given, "certificate"):
         fact = f"{type(given).__name__} offers no certificate, so that nothing says when to stop"
         raise SpecError(f"{fact}; give a solver a budget instead: solver.answer(given, meter, streams)")
-    if not (0 < tol < 1 and passes > 0):
-        raise SpecError(f"tol is {tol:g} and passes are {passes:g}; take tol within (0, 1), passes above 0")
+    if not (0 < tol < 1 and (passes is None or passes > 0)):
+        raise SpecError(f"tol is {tol} and passes are {passes}; take tol within (0, 1), passes above 0")
     solver, why = _solver(given, method, params, fields)
     unit = _pass(given)
+    if passes is None:
+        step = solver.step_cost(given) / unit if hasattr(solver, "step_cost") else 1.0
+        passes = max(1000.0, 100 * step)
     stop, before = _Stop(given, tol), Counter(given.counts)
     meter = Meter(passes * unit, look=given.certificate, schedule=list(_looks(unit, passes)), stop=stop)
     given.metered(meter)
@@ -231,6 +235,8 @@ class Facts:
         self.quadratic, self.matrix = isinstance(loss, losses.Squared), len(given.shape) > 1
         self.penalised, self.separable = not isinstance(penalty, Nothing), separable(penalty)
         self.strong = given.l2 > 0 and not given.free
+        # no larger than the data by much, and under a millisecond below 200; rows that are sparse fill up
+        self.factorable = given.d <= (200 if given.sparse else min(2000, max(200, 2 * given.n)))
 
     @cached_property
     def sizes(self) -> Floats:
@@ -262,12 +268,12 @@ RULES = [
     Rule(lambda f: not f.convex, "svrg", {"params": "theory"}, "components are not convex: the step that is proved"),
     Rule(lambda f: f.matrix, "lbfgs", {}, "one prediction a class: quasi-Newton steps on the whole matrix"),
     Rule(lambda f: not f.smooth, "sdca", {}, "the loss has a corner, which its dual has not"),
-    Rule(lambda f: f.penalised and (f.sparse or not f.separable), "agd", {}, "this penalty wants full gradients"),
-    Rule(
-        lambda f: f.penalised and f.strong and f.condition > 30, "katyusha", {}, "a penalty, and κ/n > 30: acceleration"
-    ),
-    Rule(lambda f: f.penalised, "svrg", {}, "a penalty that goes by coordinates, and κ/n ≤ 30"),
-    Rule(lambda f: f.d <= 2000 and not f.sparse, "newton_cholesky", {}, "d ≤ 2000, dense: the Hessian fits"),
+    Rule(lambda f: f.penalised and not f.separable, "agd", {}, "a penalty that does not go by coordinates"),
+    Rule(lambda f: f.penalised and f.sparse and f.strong, "sdca", {}, "sparse rows, a penalty and l2: the dual"),
+    Rule(lambda f: f.penalised and f.sparse, "agd", {}, "sparse rows and a penalty without l2: full gradients"),
+    Rule(lambda f: f.penalised and f.strong and f.condition > 30, "katyusha", {}, "a penalty, and κ/n > 30"),
+    Rule(lambda f: f.penalised, "svrg", {}, "a penalty that goes by coordinates"),
+    Rule(lambda f: f.factorable, "newton_cholesky", {}, "d is small: the Hessian is factorised"),
     Rule(lambda f: f.quadratic and f.spread <= 10, "pcg", {}, "quadratic, rows alike: conjugate gradients"),
     Rule(lambda f: f.quadratic and f.strong, "nu_acdm", {}, "quadratic, rows of very different lengths"),
     Rule(lambda f: f.spread > 10, "katyusha", {"sampling": "smoothness"}, "components of very different sizes"),
