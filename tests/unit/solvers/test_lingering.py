@@ -242,9 +242,9 @@ def rules(given):
 
     def practical(t, g):
         stage = 0
-        while t >= 16 * (2 ** (stage + 1) - 1):
+        while t >= 4 * (2 ** (stage + 1) - 1):
             stage += 1
-        return 0.7 * given.reach / (4**stage * 16) / np.linalg.norm(g)
+        return 0.7 * given.reach / (4**stage * 4) / np.linalg.norm(g)
 
     return {"theory": theory, "practical": practical}
 

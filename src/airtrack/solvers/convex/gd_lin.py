@@ -14,7 +14,7 @@ from airtrack.core.streams import Streams
 from airtrack.solvers.convex.lingering import Lingering
 from airtrack.solvers.convex.strides import Strides
 
-FIRST = 16  # steps of the first stage
+FIRST = 4  # steps of the first stage: more are wasted, since in long steps nearly every gradient expires
 
 
 @part("solver")
