@@ -8,9 +8,8 @@ A loss is a `NamedTuple` of its parameters. Anybody's class with these methods i
     conjugate(a, b)  φ*(a) = max over u of a u − φ(u), for slopes a; convex losses only
     inside(a, b)     losses with a corner only: the slope nearest to a for which φ*(a) is finite
     bounds           class variable or property: the least and the greatest value of φ''
-    third            the greatest |φ'''|, for methods that follow a cubic model; smooth losses only
+    third            the greatest |φ'''|, for methods that follow a cubic model, or settle by Newton's; smooth losses only
     settle(t, q, b)  the slope s with s = φ'(t − q s), for dual methods; optional: else Newton's method finds it
-    bend             class variable, for that: the greatest |φ'''|; optional
 
 They use numpy's universal functions alone, so that a line is right for a number, an array and a compiled loop.
 Arguments of exp are cut at 500: exp(710) overflows.
@@ -39,7 +38,6 @@ class Logistic(NamedTuple):
     labels = SIGNS
     bounds = (0.0, 0.25)
     third = 3**0.5 / 18
-    bend = 3**0.5 / 18
 
     def value(self, u: Any, b: Any) -> Any:
         return np.logaddexp(0.0, -b * u)

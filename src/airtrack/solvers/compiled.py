@@ -73,7 +73,8 @@ def _settle(self, u, s, q, b):
     if closed is not None:
         form = register_jitable(closed)
         return lambda self, u, s, q, b: form(self, u + q * s, q, b)
-    bend = getattr(self.instance_class, "bend", np.inf)
+    third = getattr(self.instance_class, "third", np.inf)
+    third = third if isinstance(third, float) else np.inf
 
     def newton(self, u, s, q, b):  # the root of rest(v) = v − u + q (φ'(v) − s), which rises
         v, low, high, first, last = u, -np.inf, np.inf, 0.0, np.inf
@@ -86,7 +87,7 @@ def _settle(self, u, s, q, b):
             else:
                 low = v
             move = rest / (1 + q * curve(self, v, b))
-            sure = q * bend * move * move <= 0.1 * first if bend < np.inf else abs(rest) <= 0.05 * first
+            sure = q * third * move * move <= 0.1 * first if third < np.inf else abs(rest) <= 0.05 * first
             if abs(move) > last / 2 and high - low < np.inf:  # as slow as halving: then halve
                 move, sure = v - (low + high) / 2, False
             v, last = v - move, abs(move)

@@ -24,7 +24,7 @@ def check(given: FiniteSum, name: str) -> None:
 
 
 def dual_start(given: FiniteSum) -> tuple[Floats, Floats]:
-    """Slopes [n] and v [d] to begin with: 0, which costs nothing, or those at a start that is not 0, for n gradients."""
+    """Slopes [n] and v [d] to begin with: 0, for nothing, or those at a start that is not 0, for n gradients."""
     c = np.zeros(given.d) if given.linear is None else given.linear
     if not given.start.any():
         return np.zeros(given.n), -c / given.l2

@@ -10,13 +10,12 @@ from airtrack.core.meter import Meter
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
 from airtrack.solvers.compiled import QUICK, shrink, slope
-from airtrack.solvers.convex.epochs import Sampler, check
+from airtrack.solvers.convex.epochs import Sampler
 
 
 def remember(given: FiniteSum, meter: Meter, streams: Streams, name: str, step: float, boost: float) -> Floats:
     """Steps of length `step` with boost · wᵢ (φ'(⟨aᵢ, x⟩) − sᵢ) aᵢ + ḡ, i uniform, ḡ = (1/n) Σ wⱼ sⱼ aⱼ + c, and then
     sᵢ ← φ'(⟨aᵢ, x⟩); an epoch is n of them. The slopes s begin as those at the start, for n gradients."""
-    check(given, name)
     state = meter.resume()
     if state is None:
         x = given.zero()

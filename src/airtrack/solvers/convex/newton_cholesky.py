@@ -20,7 +20,8 @@ class NewtonCholesky:
     """x ← x − t H⁻¹ ∇F(x), F(x) = (1/n) Σ wᵢ φ(⟨aᵢ, x⟩, bᵢ) + (σ/2) ‖x‖² + ⟨c, x⟩, φ convex; t by halving.
 
     A step costs n gradients for the curvatures, n ⌈d/4⌉ for H and ⌈d²/12⌉ for its factors, which are as many
-    multiplications; and n for F and ∇F at every t that is tried. Where H is singular, its diagonal is raised by 1e-10 of its mean.
+    multiplications; and n for F and ∇F at every t that is tried. Where H is singular, its diagonal is raised by 1e-10 of
+    its mean.
 
     >>> from airtrack.tasks.logistic import Logistic
     >>> given, judge = Logistic(n=100, d=5, kappa=1e6).pose(Streams(0) / "task")
@@ -38,10 +39,14 @@ class NewtonCholesky:
         """Gradients of one step whose first length is taken."""
         return given.n * (2 + -(-given.d // 4)) + -(-(given.d**2) // 12)
 
-    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+    def refuse(self, given: FiniteSum) -> None:
+        """Raises `SpecError` for a sum that it cannot take."""
         check(given, "newton_cholesky")
         if given.d > 20_000:
             raise SpecError(f"newton_cholesky holds d² numbers, and d is {given.d}; use newton_cg or lbfgs")
+
+    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+        self.refuse(given)
         state = meter.resume()
         x, factors = (given.zero() if state is None else state["x"]), -(-(given.d**2) // 12)
         with suppress(BudgetSpent):

@@ -20,7 +20,7 @@ from airtrack.solvers.convex.epochs import Sampler
 
 
 class Momentum(NamedTuple):
-    """The law of y and z, x = τ z + (1 − τ) y being where a derivative is taken. With i ~ p, r = ησ and A = pᵢ σ Lᵢ^β/τ:
+    """The law of y and z, a derivative being taken at x = τ z + (1 − τ) y. With i ~ p, r = ησ and A = pᵢ σ Lᵢ^β/τ:
 
     z⁺ ← (z + r x)/(1 + r) in every coordinate, and then  yᵢ⁺ = xᵢ − gᵢ/Lᵢ,  zᵢ⁺ −= gᵢ/A
 
@@ -37,7 +37,7 @@ class Momentum(NamedTuple):
 
 
 def momentum(smooth: Floats, convexity: float, beta: float) -> tuple[Momentum, Floats, Floats]:
-    """The law for coordinates of these Lᵢ [m] and strong convexity σ in ‖·‖₂; chances p [m]; σ Lᵢ^β [m], σ being that in
+    """The law for coordinates of these Lᵢ [m] and strong convexity σ in ‖·‖₂; chances p [m]; σ Lᵢ^β [m] with the σ of
     the norm Σ Lᵢ^β xᵢ²."""
     sizes = smooth ** ((1 - beta) / 2)
     total, bends = float(sizes.sum()), convexity * (smooth / smooth.max()) ** beta
@@ -49,7 +49,8 @@ def momentum(smooth: Floats, convexity: float, beta: float) -> tuple[Momentum, F
 
 @part("solver")
 class NuAcdm:
-    """Accelerated coordinate descent, of the dual or the primal of F(x) = (1/n) Σ wᵢ φ(⟨aᵢ, x⟩, bᵢ) + (σ/2) ‖x‖² + ⟨c, x⟩ + ψ(x).
+    """Accelerated coordinate descent on the dual or the primal of the sum F(x) = (1/n) Σ wᵢ φ(⟨aᵢ, x⟩, bᵢ) + (σ/2) ‖x‖² +
+    ⟨c, x⟩ + ψ(x).
 
     With the coordinates' smoothness Lᵢ and the strong convexity μ of the function that is minimised:
 
@@ -63,11 +64,11 @@ class NuAcdm:
           (over n), L_φ the smoothness of φ; what φ*, the conjugate, has beyond its μ is taken by a proximal step. One
           step costs one gradient, and rows of very different lengths hardly matter. No ψ.
           "primal": a coordinate is one of x, Lⱼ = L_φ Σ wᵢ aᵢⱼ²/n + σ and μ = σ; ψ is taken by a proximal step. A
-          step is charged by the entries of its column that it reads, a row's average being one gradient. Rows in memory.
+          step is charged by the entries of its column, as many as an average row has being one gradient. Rows in memory
     beta  β: pᵢ ~ Lᵢ^((1 − β)/2), with S and μ in the norm Σ Lᵢ^β xᵢ². 0 is the method; 1 is uniform sampling
 
-    Source: Allen-Zhu, Qu, Richtárik, Yuan, *Even Faster Accelerated Coordinate Descent Using Non-Uniform Sampling* (ICML
-    2016), Algorithm 1 and section 5. The proximal steps are our own derivation; for β = 1 they are those of Lin, Lu,
+    Source: Allen-Zhu, Qu, Richtárik, Yuan, *Even Faster Accelerated Coordinate Descent Using Non-Uniform Sampling*
+    (ICML 2016). The proximal steps are our own derivation; for β = 1 they are those of Lin, Lu,
     Xiao (APCG, NIPS 2014) up to terms of order τ.
 
     >>> from airtrack.tasks.logistic import Logistic
@@ -85,12 +86,16 @@ class NuAcdm:
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
 
-    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+    def refuse(self, given: FiniteSum) -> None:
+        """Raises `SpecError` for a sum that it cannot take."""
         check(given, "nu_acdm")
         if not np.isfinite(given.loss.bounds[1]):
             raise SpecError(f"nu_acdm needs a smooth loss, {type(given.loss).__name__} has a corner; use sdca")
         if self.side == "dual" and not isinstance(given.penalty, Nothing):
             raise SpecError(f"the dual of {type(given.penalty).__name__} is not for nu_acdm; use side: primal, or sdca")
+
+    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+        self.refuse(given)
         return (self._dual if self.side == "dual" else self._primal)(given, meter, streams / "indices")
 
     def _dual(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
@@ -134,7 +139,10 @@ class NuAcdm:
                 image[:, 0] = table @ x
             smooth = given.diagonal(weights * given.loss.bounds[1])
             state = {"epoch": 0, "m": x, "D": np.zeros(given.d), "image": image, "smooth": smooth}
-        facts[:, M], facts[:, D], facts[:, SMOOTH], image = *(state[k] for k in ("m", "D", "smooth")), state["image"].copy()
+        facts[:, M], facts[:, D], facts[:, SMOOTH], image = (
+            *(state[k] for k in ("m", "D", "smooth")),
+            state["image"].copy(),
+        )
         law, chances, bends = momentum(facts[:, SMOOTH], given.l2, self.beta)
         facts[:, STIFF] = chances / law.tau * bends
         facts[:, TILT] = 0.0 if given.linear is None else given.linear
@@ -161,7 +169,7 @@ LEAST = 1e-100  # of λᵏ, before D is scaled down
 @njit(cache=True, nogil=True, inline="always")
 def _turn(facts, i, moved, law, scale):  # pragma: no cover  (compiled)
     """What z's own step, from its contracted place to `moved` further, adds to m and to D."""
-    tau, near, far, _, decay = law
+    tau, _, far, _, decay = law
     back = moved * facts[i, STIFF] / facts[i, SMOOTH]  # of y
     both, apart = far * ((1 - tau) * back + moved), (back - moved) / (scale * decay)
     facts[i, M] += both
@@ -187,7 +195,7 @@ def _scale(facts, image, scale):  # pragma: no cover  (compiled)
 
 @njit(cache=True, nogil=True, inline="always")
 def _best(loss, facts, i, u, law, scale):  # pragma: no cover  (compiled)
-    """How far z moves beyond its contracted place: a proximal step of φ* − (σᵢ/2) (·)² and the derivative of the rest."""
+    """How far z moves beyond its contracted place: a proximal step of φ* − (σᵢ/2) (·)², with g of the rest."""
     x, z = _ahead(facts, i, law, scale)
     root, bend = facts[i, ROOT], facts[i, BEND]
     rest = max(facts[i, STIFF] - bend, 1e-12 * bend)  # p ≥ τ, so that only rounding makes it less

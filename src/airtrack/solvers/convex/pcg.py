@@ -21,8 +21,8 @@ SPENT = 1e-14  # of the first residual's energy: nothing is left to gain from th
 class Pcg:
     """Conjugate gradients for F(x) = (1/2n) Σ wᵢ (⟨aᵢ, x⟩ − bᵢ)² + (σ/2) ‖x‖² + ⟨c, x⟩.
 
-    A step multiplies the Hessian by one vector, which costs n gradients. It is the method to beat on least squares whose
-    rows are alike; the diagonal is worth a lot where columns are of very different lengths.
+    A step multiplies the Hessian by one vector, which costs n gradients. It is the method to beat on least squares
+    whose rows are alike; the diagonal is worth a lot where columns are of very different lengths.
 
     precondition  "diagonal": by that of the Hessian (Jacobi), for n gradients; "none": plain conjugate gradients
 
@@ -42,10 +42,16 @@ class Pcg:
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
 
-    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+    def refuse(self, given: FiniteSum) -> None:
+        """Raises `SpecError` for a sum that it cannot take."""
         if not isinstance(given.loss, Squared) or not isinstance(given.penalty, Nothing):
             what = f"{type(given.loss).__name__} and {type(given.penalty).__name__}"
-            raise SpecError(f"pcg takes the loss squared without penalty, and this sum has {what}; use newton_cg or agd")
+            raise SpecError(
+                f"pcg takes the loss squared without penalty, and this sum has {what}; use newton_cg or agd"
+            )
+
+    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+        self.refuse(given)
         curves = given.weights / given.n
         state = meter.resume()
         if state is None:
@@ -53,7 +59,14 @@ class Pcg:
             if self.precondition == "diagonal" and meter.live(given.n):
                 scale = given.diagonal(curves)
                 scale = 1 / np.where(scale > 0, scale, 1.0)
-            state = {"x": x, "r": np.zeros(given.d), "p": np.zeros(given.d), "scale": scale, "energy": 0.0, "first": 0.0}
+            state = {
+                "x": x,
+                "r": np.zeros(given.d),
+                "p": np.zeros(given.d),
+                "scale": scale,
+                "energy": 0.0,
+                "first": 0.0,
+            }
             state["steps"] = 0
         x, r, p, scale, energy, first = (state[name] for name in ("x", "r", "p", "scale", "energy", "first"))
         steps = state["steps"]

@@ -12,6 +12,7 @@ from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError, part
 from airtrack.core.penalties import Nothing
 from airtrack.core.streams import Streams
+from airtrack.solvers.convex.epochs import check
 from airtrack.solvers.convex.memory import remember
 
 
@@ -23,7 +24,7 @@ class Sag:
 
         sᵢ ← φ'(⟨aᵢ, x⟩),   g = (1/n) Σ wⱼ sⱼ aⱼ + c,   x ← argmin ‖x' − x‖²/2η + ⟨g, x'⟩ + (σ/2) ‖x'‖²
 
-    SAGA with a small, biased correction. One step costs one gradient, the first slopes n. Sparse rows are updated lazily.
+    SAGA with a small, biased correction. One step costs one gradient, the first slopes n. Sparse rows are lazy.
 
     params  "theory": η = 1/(16L), L the greatest wᵢLᵢ; "practical": η = 1/L
     step    multiplies η
@@ -45,8 +46,15 @@ class Sag:
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
 
-    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+    def refuse(self, given: FiniteSum) -> None:
+        """Raises `SpecError` for a sum that it cannot take."""
+        check(given, "sag")
+        if given.loss.bounds[0] < 0:
+            raise SpecError(f"sag needs convex components, {type(given.loss).__name__} has none; use svrg")
         if not isinstance(given.penalty, Nothing):
             raise SpecError(f"sag takes no penalty, and this sum has {type(given.penalty).__name__}; use saga")
+
+    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+        self.refuse(given)
         eta = self.step / ((16 if self.params == "theory" else 1) * float(given.smoothness.max()))
         return remember(given, meter, streams, "sag", eta, 1 / given.n)

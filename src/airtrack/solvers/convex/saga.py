@@ -9,8 +9,9 @@ from annotated_types import Gt
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
-from airtrack.core.part import part
+from airtrack.core.part import SpecError, part
 from airtrack.core.streams import Streams
+from airtrack.solvers.convex.epochs import check
 from airtrack.solvers.convex.memory import remember
 
 
@@ -46,6 +47,13 @@ class Saga:
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
 
+    def refuse(self, given: FiniteSum) -> None:
+        """Raises `SpecError` for a sum that it cannot take."""
+        check(given, "saga")
+        if given.loss.bounds[0] < 0:
+            raise SpecError(f"saga needs convex components, {type(given.loss).__name__} has none; use svrg")
+
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+        self.refuse(given)
         eta = self.step / ((3 if self.params == "theory" else 2) * float(given.smoothness.max()))
         return remember(given, meter, streams, "saga", eta, 1.0)

@@ -29,8 +29,8 @@ class Sdca:
     takes at most a few evaluations of φ', so that it is what to try first on sparse rows with κ/n up to about 100. It
     takes the hinge as well, where x is the support vector machine's.
 
-    Source: Shalev-Shwartz, Zhang (JMLR 2013; ψ: Math. Program. 2016); Hsieh et al. (ICML 2008) and Yu, Huang, Lin (Mach.
-    Learn. 2011) for liblinear's hinge and logistic forms.
+    Source: Shalev-Shwartz, Zhang (JMLR 2013; ψ: Math. Program. 2016); Hsieh et al. (ICML 2008) and Yu, Huang, Lin
+    (Mach. Learn. 2011) for the forms of liblinear.
 
     >>> from airtrack.tasks.logistic import Logistic
     >>> given, judge = Logistic(n=100, d=5, kappa=100.0).pose(Streams(0) / "task")
@@ -44,8 +44,12 @@ class Sdca:
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
 
-    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+    def refuse(self, given: FiniteSum) -> None:
+        """Raises `SpecError` for a sum that it cannot take."""
         check(given, "sdca")
+
+    def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
+        self.refuse(given)
         facts, orders = _facts(given), streams / "order"
         state = meter.resume()
         if state is None:

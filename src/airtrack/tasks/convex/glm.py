@@ -35,8 +35,8 @@ class Glm:
               the ⟨a, x₀⟩ of rows of length one 1 in standard deviation, before `spread`
     n, d      components, dimensions
     kappa     κ = mean Lᵢ/σ; a problem is hard from κ ≫ n on
-    nnz       entries drawn for a row of a sparse matrix, columns drawn with chances ~ j^−decay; None: dense rows, column
-              j scaled by j^−decay
+    nnz       entries drawn for a row of a sparse matrix, columns drawn with chances ~ j^−decay; None: dense rows,
+              column j scaled by j^−decay
     decay     of the columns
     spread    h: rows are of the lengths exp(N(0, h²)), in random order; 0: all 1
     clusters  centres the rows are drawn about; 0: none. Dense rows only
@@ -77,7 +77,9 @@ class Glm:
         if not np.isfinite(numbers).all():
             raise ValueError(f"kappa, decay, spread, radius, noise: {numbers} are to be finite numbers")
         if self.nnz is not None and (self.clusters or self.nnz > self.d):
-            raise ValueError(f"nnz: {self.nnz} entries a row is for rows without clusters, of at least as many dimensions")
+            raise ValueError(
+                f"nnz: {self.nnz} entries a row is for rows without clusters, of at least as many dimensions"
+            )
 
     def pose(self, streams: Streams) -> Problem:
         rng = (streams / "data").rng()
