@@ -16,12 +16,19 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.solvers.solve import Solution, attempt
 
+SMALL = 1 << 22  # entries, 32 MiB
+
 
 def with_ones(X: Any) -> Any:
     """Sparse rows [n, d] and a column of ones, [n, d + 1]."""
     n, d = X.shape
     entries, columns = np.insert(X.data, X.indptr[1:], 1), np.insert(X.indices, X.indptr[1:], d)
     return csr_matrix((entries, columns, X.indptr + np.arange(n + 1, dtype=X.indptr.dtype)), shape=(n, d + 1))
+
+
+def held(X: Any) -> Any:
+    """Sparse rows as they are, or dense if there are few: they may then be centred, and every solver takes them."""
+    return X.toarray() if issparse(X) and X.shape[0] * X.shape[1] <= SMALL else X
 
 
 class Linear(BaseEstimator):
@@ -65,7 +72,7 @@ class Regressor(RegressorMixin, Linear):
         """X [n, d], dense or sparse; y [n]; sample_weight [n]: a row of weight 2 is the row twice."""
         options = cast(Any, self)
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], y_numeric=True)
-        y = y.astype(np.float64)
+        X, y = held(X), y.astype(np.float64)
         weights = self._weights(sample_weight, len(y))
         l2, penalty, scale = self._law(len(y), 1.0 if weights is None else float(weights.mean()))
         intercept, sparse = options.fit_intercept, issparse(X)
@@ -106,7 +113,7 @@ class Classifier(ClassifierMixin, Linear):
             trimmed = " after sample_weight has left the others out" if len(self.classes_) > 1 else ""
             fact = f"there is one class only{trimmed}, {self.classes_[present.argmax()]!r}"
             raise ValueError(f"{fact}; a classifier needs samples of two classes at least")
-        return X, codes, self._balanced(codes, weights, present)
+        return held(X), codes, self._balanced(codes, weights, present)
 
     def _balanced(self, codes: Any, weights: Floats | None, present: Floats) -> Floats | None:
         chosen = cast(Any, self).class_weight

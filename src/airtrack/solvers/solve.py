@@ -122,7 +122,8 @@ def attempt(
     meter = Meter(passes * unit, look=given.certificate, schedule=list(_looks(unit, passes)), stop=stop)
     given.metered(meter)
     try:
-        x = solver.answer(given, meter, Streams(seed) / "recipe")
+        x = stop.ready
+        x = solver.answer(given, meter, Streams(seed) / "recipe") if x is None else x
     except BudgetSpent:
         x = meter.latest
     finally:
@@ -150,13 +151,16 @@ def attempt(
 
 
 class _Stop:
-    """Whether a certificate is good enough, seen from that of 0."""
+    """Whether a certificate is good enough, seen from that of 0; `ready`: a start with which there is nothing to do."""
 
     def __init__(self, given: Any, tol: float) -> None:
-        self.tol = tol
+        self.tol, self.ready = tol, None
         self.first: list[tuple[float, dict[str, float]]] = []
         if isinstance(given, FiniteSum):
-            self.first = [(0, given.certificate(given.prox(np.zeros(given.shape), 1.0, ridge=False)))]
+            zero = given.prox(np.zeros(given.shape), 1.0, ridge=False)
+            self.first = [(0, given.certificate(zero))]
+            start = given.zero() if given.start.any() else zero
+            self.ready = start if self(given.certificate(start)) else None
 
     def __call__(self, now: Mapping[str, float]) -> bool:
         name, worst = self.bound(now)
@@ -266,6 +270,7 @@ class Rule(NamedTuple):
 # In order; the first that holds is taken. The limits are measured: docs/solvers.md, "solve".
 RULES = [
     Rule(lambda f: not f.convex, "svrg", {"params": "theory"}, "components are not convex: the step that is proved"),
+    Rule(lambda f: f.matrix and f.penalised, "agd", {}, "one prediction a class, and a penalty: full gradients"),
     Rule(lambda f: f.matrix, "lbfgs", {}, "one prediction a class: quasi-Newton steps on the whole matrix"),
     Rule(lambda f: not f.smooth, "sdca", {}, "the loss has a corner, which its dual has not"),
     Rule(lambda f: f.penalised and not f.separable, "agd", {}, "a penalty that does not go by coordinates"),
