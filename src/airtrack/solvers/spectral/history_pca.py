@@ -154,6 +154,10 @@ def _absorb(basis, past, weight, seen, rows, count, batch, forget):  # pragma: n
         basis = np.ascontiguousarray(q)
         for i in range(m):
             seen_by[i, i] += 1e-12 * trace  # where data have a lower rank than the basis, QᵀP is singular
-        half = np.linalg.solve(np.linalg.cholesky(seen_by), np.ascontiguousarray(r.T))
+        lower, half = np.linalg.cholesky(seen_by), np.ascontiguousarray(r.T)
+        for i in range(m):  # half ← lower⁻¹ half, by hand: np.linalg.solve takes six seconds to compile
+            for j in range(i):
+                half[i] -= lower[i, j] * half[j]
+            half[i] /= lower[i, i]
         past = np.dot(half.T, half)  # R (QᵀP)⁻¹ Rᵀ
     return basis, past, weight
