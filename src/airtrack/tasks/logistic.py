@@ -30,7 +30,8 @@ class Logistic:
             "breast_cancer" (569 × 30), "digits" (1797 × 61, odd or even): scikit-learn's bundled data, columns
             standardised, the same for every seed
     n, d    components and dimensions of synthetic data; 2000 and 50 if None
-    kappa   κ = L/σ, the condition number, L = 1/4 being the smoothness of a component; solvers part ways at κ ≫ n
+    kappa   κ = L/σ, the condition number, L = 1/4 being the smoothness of a component; solvers part ways at κ ≫ n;
+            None: no regulariser, σ = 0 (synthetic data, which no hyperplane may part)
     decay   of the synthetic columns; with 0 the data are well-conditioned by themselves and κ hardly matters
     margin  length of the vector that draws synthetic labels, in standard deviations of ⟨a, x⟩
 
@@ -47,7 +48,7 @@ class Logistic:
     data: Literal["synthetic", "breast_cancer", "digits"] = "synthetic"
     n: Annotated[int, Ge(2)] | None = None
     d: Annotated[int, Ge(1)] | None = None
-    kappa: Annotated[float, Ge(1)] = 200_000.0
+    kappa: Annotated[float, Ge(1)] | None = 200_000.0
     decay: Annotated[float, Ge(0)] = 2.0
     margin: Annotated[float, Ge(0)] = 3.0
 
@@ -60,18 +61,22 @@ class Logistic:
     example: ClassVar[dict[str, Any]] = {"n": 40, "d": 4, "kappa": 400.0}
 
     def check(self) -> None:
-        if not np.isfinite([self.kappa, self.decay, self.margin]).all():
+        if not np.isfinite([self.kappa or 1, self.decay, self.margin]).all():
             raise ValueError(
                 f"kappa, decay, margin: {self.kappa}, {self.decay}, {self.margin} are to be finite numbers"
             )
+        if self.kappa is None and self.data != "synthetic":
+            raise ValueError(f"kappa: without a regulariser {self.data} may have no optimum; give kappa a number")
         if self.data != "synthetic" and (self.n is not None or self.d is not None):
             raise ValueError(f"n, d: {self.data} has its own size; leave them out, or take data: synthetic")
 
     def pose(self, streams: Streams) -> Problem:
         rows, labels = self._draw(streams / "data") if self.data == "synthetic" else bundled(self.data)
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        l2 = 0.25 / self.kappa
+        l2 = 0.25 / self.kappa if self.kappa else 0.0
         best = optimum(rows, labels, l2)
+        if l2 == 0 and (labels * (rows @ best) > 0).all():
+            raise SpecError(f"a hyperplane parts these {len(rows)} labels: no optimum without kappa; take more rows")
         scale = excess(np.zeros_like(best), best, rows, labels, l2)
 
         def score(answer: Any) -> dict[str, float]:

@@ -132,3 +132,17 @@ def test_bad_fields_are_refused_in_one_line(fields, words):
     with pytest.raises(SpecError, match=words) as refusal:
         Logistic(**fields)
     assert "\n" not in str(refusal.value)
+
+
+def test_without_a_regulariser():
+    given, judge, value, gradient = parts(Logistic(n=500, d=10, kappa=None))
+    best = judge.truth["optimum"]
+    assert given.l2 == given.convexity == 0
+    assert np.linalg.norm(gradient(best)) < 1e-14
+    found = minimize(value, np.zeros(10), jac=gradient, method="L-BFGS-B", options={"maxiter": 5000, "ftol": 0})
+    assert value(best) <= found.fun + 1e-15
+    assert judge(best)["gap"] == 1e-16
+    with pytest.raises(SpecError, match="a hyperplane parts these 12 labels: no optimum without kappa; take more rows"):
+        Logistic(n=12, d=10, kappa=None).pose(STREAMS)
+    with pytest.raises(SpecError, match="without a regulariser digits may have no optimum; give kappa a number"):
+        Logistic(data="digits", kappa=None)
