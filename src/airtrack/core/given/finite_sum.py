@@ -227,6 +227,18 @@ class FiniteSum(Oracle):
         certificate takes these, whatever they are then: any are a proof."""
         self._proposed = slopes
 
+    def mismatch(self, x: Floats, loss: Any) -> float:
+        """What the gap at x is more than that of the sum with `loss` instead, if slopes s of `loss` are the dual
+        variables of both, which this proposes: the mean of w (φ + φ*(s) − s u). Free of charge, as certificates are."""
+        slopes, total = np.empty(self.n), 0.0
+        for where, rows in self._blocks():
+            u, labels = rows @ x, self._labels[where]
+            slopes[where] = s = loss.slope(u, labels)
+            extra = self.loss.value(u, labels) + self.loss.conjugate(s, labels) - s * u
+            total += float(extra.sum() if self._weights is None else extra @ self._weights[where])
+        self.propose(slopes)
+        return total / self.n
+
     def certificate(self, x: Floats) -> dict[str, float]:
         """What can be proved about x, without the truth and free of charge.
 
@@ -337,11 +349,15 @@ class FiniteSum(Oracle):
 
     def _blocks(self) -> Iterator[tuple[slice, Any]]:
         """All rows, some at a time: what is computed of them then needs little room, and they are read once."""
-        if isinstance(self._rows, Blocks):
-            yield from self._rows
-            return
         entries = len(self._rows.data) if self.sparse else self.n * self.d
         count = max(256, AT_ONCE * self.n // max(entries, 1))
+        if isinstance(self._rows, Blocks):
+            for block, rows in self._rows:
+                for start in range(0, len(rows), count):
+                    last = min(start + count, len(rows))
+                    yield slice(block.start + start, block.start + last), rows[start:last]
+                del rows  # before the next is mapped
+            return
         for start in range(0, self.n, count):
             where = slice(start, min(start + count, self.n))
             yield where, _part(self._rows, where) if self.sparse and count < self.n else self._rows[where]

@@ -17,7 +17,7 @@ from airtrack.solvers.convex.stages import in_stages
 @part("solver")
 class AdaptReg:
     """Minimise F + (σₜ/2) ‖x‖² for σₜ = σ₀, σ₀/2, σ₀/4, …, each from where the last one ended, and each only until its
-    duality gap is a quarter of what it was.
+    duality gap is (σₜ/2) ‖x‖², which is what the regulariser adds to F there.
 
     A regulariser that stays needs to know the error one wants, costs a logarithm, and is biased; one that shrinks with
     the error loses nothing.
@@ -55,7 +55,16 @@ class AdaptReg:
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)
         first = self.sigma or first_sigma(given)
-        return in_stages(given, meter, streams, self.solver, lambda t: given.like(l2=given.l2 + first * 0.5**t))
+
+        def changed(t: int) -> FiniteSum:
+            return given.like(l2=given.l2 + first * 0.5**t)
+
+        return in_stages(given, meter, streams, self.solver, changed, lambda problem, x: added(given, problem, x))
+
+
+def added(given: FiniteSum, problem: FiniteSum, x: Floats) -> float:
+    """What `problem` has more than `given` of the regulariser."""
+    return (problem.l2 - given.l2) / 2 * float((x[: given.d - given.free] ** 2).sum())
 
 
 def first_sigma(given: FiniteSum) -> float:

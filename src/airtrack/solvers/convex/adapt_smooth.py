@@ -11,13 +11,15 @@ from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
 from airtrack.core.part import Slot, SpecError, part
 from airtrack.core.streams import Streams
+from airtrack.solvers.convex.adapt_reg import added
 from airtrack.solvers.convex.stages import in_stages
 
 
 @part("solver")
 class AdaptSmooth:
     """Minimise the sum with its loss rounded off over a width λₜ = λ₀, λ₀/2, λ₀/4, … and, where it has no strong
-    convexity, with (σₜ/2) ‖x‖² more, σₜ = σ₀ 2⁻ᵗ; each from where the last one ended, until its gap is a quarter.
+    convexity, with (σₜ/2) ‖x‖² more, σₜ = σ₀ 2⁻ᵗ; each from where the last one ended, until its duality gap is what
+    the two changes add to that of F.
 
     The rounding is Fenchel's: max over c of c u − φ*(c) − λ c²/2; a loss that has one says so by `smoothed(width)`.
 
@@ -57,4 +59,7 @@ class AdaptSmooth:
         def changed(t: int) -> FiniteSum:
             return given.like(loss=given.loss.smoothed(self.width * 0.5**t), l2=given.l2 + more * 0.5**t)
 
-        return in_stages(given, meter, streams, self.solver, changed)
+        def allowed(problem: FiniteSum, x: Floats) -> float:
+            return given.mismatch(x, problem.loss) + added(given, problem, x)
+
+        return in_stages(given, meter, streams, self.solver, changed, allowed)

@@ -11,8 +11,6 @@ from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.streams import Streams
 
-REDUCTION = 4.0  # a stage makes its error so many times smaller (the "HOOD" property of the paper)
-
 
 class Stage(Meter):
     """What the solver of one stage charges: it passes work and answers on, and ends with its stage.
@@ -42,26 +40,34 @@ class Stage(Meter):
 
     def offer(self, answer: Floats) -> None:
         self.latest = answer
-        self._whole.offer(answer)
         self._over = self.spent > 0 and self._done(answer)
+        self._whole.offer(answer)
 
 
 def in_stages(
-    given: FiniteSum, meter: Meter, streams: Streams, solver: Any, changed: Callable[[int], FiniteSum]
+    given: FiniteSum,
+    meter: Meter,
+    streams: Streams,
+    solver: Any,
+    changed: Callable[[int], FiniteSum],
+    allowed: Callable[[FiniteSum, Floats], float],
 ) -> Floats:
-    """Solves changed(0), changed(1), … by `solver`, each from where the last one ended, until its duality gap is a
-    quarter of what it was at the beginning. A resume goes back to the beginning of the stage."""
+    """Solves changed(0), changed(1), … by `solver`, each from where the last one ended, until its duality gap is
+    allowed(problem, x): about what the change itself adds to F at x.
+
+    As that halves from stage to stage, each of them divides the error that it begins with by three or so: the "HOOD"
+    property of the paper, which does not say how to see it. A quarter of the gap at its beginning would not do: a gap
+    may be far above the error, and such a quarter is met by chance. A resume goes back to the beginning of the stage.
+    """
     state = meter.resume() or {"stage": 0, "x": given.zero()}
     while meter.live(given.n + 1):
         problem = changed(state["stage"])
         problem.start = state["x"]
-        first: list[float] = []
 
         def done(x: Floats) -> bool:
             proof = problem.certificate(x)
-            gap = proof["gap"] if np.isfinite(proof["gap"]) else proof["gradient"] ** 2
-            first.append(gap)
-            return gap <= max(first) / REDUCTION
+            gap = proof["gap"] if np.isfinite(proof["gap"]) else proof["gradient"] ** 2 / (2 * problem.l2)
+            return gap <= allowed(problem, x)
 
         part = Stage(meter, done)
         problem.metered(part)
