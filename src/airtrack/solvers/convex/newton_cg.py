@@ -19,8 +19,8 @@ class NewtonCg:
     """x ← x − t p, H p ≈ ∇F(x), F(x) = (1/n) Σ wᵢ φ(⟨aᵢ, x⟩, bᵢ) + (σ/2) ‖x‖² + ⟨c, x⟩, φ convex; t by halving.
 
     p comes from conjugate gradients, preconditioned by the diagonal of H, until ‖H p − ∇F‖ ≤ min(½, √r) ‖∇F‖, where
-    r = ‖∇F(x)‖/‖∇F(x₀)‖, which makes convergence superlinear. A step costs n gradients for the curvatures, n for the diagonal, n for
-    every product with H, and n for F and ∇F at every t that is tried.
+    r = ‖∇F(x)‖/‖∇F(x₀)‖, which makes convergence superlinear. A step costs n gradients for the curvatures, n for
+    the diagonal, n for every product with H, and n for F and ∇F at every t that is tried.
 
     Source: Dembo, Eisenstat, Steihaug (SIAM J. Numer. Anal. 1982) for when to stop the inner iteration.
 

@@ -20,8 +20,8 @@ class NewtonCholesky:
     """x ← x − t H⁻¹ ∇F(x), F(x) = (1/n) Σ wᵢ φ(⟨aᵢ, x⟩, bᵢ) + (σ/2) ‖x‖² + ⟨c, x⟩, φ convex; t by halving.
 
     A step costs n gradients for the curvatures, n ⌈d/4⌉ for H and ⌈d²/12⌉ for its factors, which are as many
-    multiplications; and n for F and ∇F at every t that is tried. Where H is singular, its diagonal is raised by 1e-10 of
-    its mean.
+    multiplications; and n for F and ∇F at every t that is tried. Where H is singular, its diagonal is raised by a
+    ten-billionth of its mean.
 
     >>> from airtrack.tasks.logistic import Logistic
     >>> given, judge = Logistic(n=100, d=5, kappa=1e6).pose(Streams(0) / "task")

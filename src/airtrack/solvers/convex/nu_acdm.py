@@ -49,8 +49,9 @@ def momentum(smooth: Floats, convexity: float, beta: float) -> tuple[Momentum, F
 
 @part("solver")
 class NuAcdm:
-    """Accelerated coordinate descent on the dual or the primal of the sum F(x) = (1/n) Σ wᵢ φ(⟨aᵢ, x⟩, bᵢ) + (σ/2) ‖x‖² +
-    ⟨c, x⟩ + ψ(x).
+    """Accelerated coordinate descent on the dual or the primal of
+
+        F(x) = (1/n) Σ wᵢ φ(⟨aᵢ, x⟩, bᵢ) + (σ/2) ‖x‖² + ⟨c, x⟩ + ψ(x)
 
     With the coordinates' smoothness Lᵢ and the strong convexity μ of the function that is minimised:
 

@@ -83,7 +83,7 @@ class Glm:
 
     def pose(self, streams: Streams) -> Problem:
         rng = (streams / "data").rng()
-        rows = self._dense(rng) if self.nnz is None else self._sparse(rng)
+        rows: Any = self._dense(rng) if self.nnz is None else self._sparse(rng)
         lengths = np.exp(self.spread * rng.standard_normal(self.n)) / _lengths(rows)
         hidden = rows @ rng.standard_normal(self.d) / _lengths(rows)
         u = hidden / hidden.std() * lengths * _lengths(rows)
