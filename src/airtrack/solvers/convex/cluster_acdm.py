@@ -25,7 +25,8 @@ class ClusterAcdm:
     Within a cluster of m rows the dual variables are turned by an orthonormal Haar basis: the constant 1/√m, and for
     every node of a binary tree over its rows, with p of them to the left and q to the right, √(pq/(p + q)) times 1/p
     there and −1/q here. A coordinate's row is then √m times the mean of the cluster, or √(pq/(p + q)) times
-    the difference of the means of two parts of it, which is short where rows are alike: Σ √Lᵢ falls, and with it the number of steps.
+    the difference of the means of two parts of it, which is short where rows are alike. Σ √Lᵢ falls, and the steps with
+    it.
 
     For squares this is F of the rows H a and the labels H b, which is how it is done: 2d additions a row, charged as
     one gradient, and a second copy of the rows in memory. They are clustered first (`raw_clusters`), which is charged.
