@@ -259,9 +259,6 @@ def race(title, make, contenders, seeds, rounds, patience=PATIENCE, asked="≤ 1
 
 
 def unit(rows):
-    if sparse.issparse(rows):
-        norms = np.sqrt(np.asarray(rows.multiply(rows).sum(1))).ravel()
-        return sparse.diags_array(1 / norms) @ rows
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
@@ -278,7 +275,15 @@ def scattered(n, d, each, rng):
         (rng.standard_normal(n * each), columns.ravel(), np.arange(0, n * each + 1, each)), shape=(n, d)
     )
     rows.sum_duplicates()
-    return unit(rows).tocsr()
+    norms = np.sqrt(np.asarray(rows.multiply(rows).sum(1))).ravel()
+    return scaled(rows, 1 / norms)
+
+
+def scaled(rows, factors):
+    """diag(factors) · rows."""
+    return sparse.csr_array(
+        (rows.data * np.repeat(factors, np.diff(rows.indptr)), rows.indices, rows.indptr), rows.shape
+    )
 
 
 def bundled(name, ratio):
@@ -312,10 +317,11 @@ def thin(n, d, ratio, spread=0.0):
 def ridge(n, d, spread):
     def make(seed):
         rng = Streams(seed + 11).rng()
-        rows = sparse.diags_array(np.exp(spread * rng.standard_normal(n))) @ scattered(n, d, 20, rng)
+        rows = scattered(n, d, 20, rng)
+        rows = scaled(rows, np.exp(spread * rng.standard_normal(n)))
         target = rows @ rng.standard_normal(d) + rng.standard_normal(n)
         sizes = np.asarray(rows.multiply(rows).sum(1)).ravel()
-        return Data("ridge", rows.tocsr(), target, sizes.mean() / (100 * n), "squared")
+        return Data("ridge", rows, target, sizes.mean() / (100 * n), "squared")
 
     return make
 

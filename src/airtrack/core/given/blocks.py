@@ -55,7 +55,9 @@ class Blocks:
     def __iter__(self) -> Iterator[tuple[slice, Floats]]:
         for i in range(-(-self.shape[0] // self.block)):
             rows = self._make(i)
-            yield slice(i * self.block, i * self.block + len(rows)), rows
+            where = slice(i * self.block, i * self.block + len(rows))
+            yield where, rows
+            del rows  # before the next one is made
 
     def __matmul__(self, x: Floats) -> Floats:
         out = np.empty((self.shape[0], *x.shape[1:]))

@@ -274,7 +274,7 @@ class FiniteSum(Oracle):
                 return max(float((full * x).sum()) + plain + support, 0.0)
         if self.free > 1 or self.linear is not None or not hasattr(self.loss, "conjugate"):
             return np.inf
-        return self._scaled(x, plain)
+        return self._scaled(x, plain) if len(self.shape) == 1 else self._mixed(x, full, plain)
 
     def _support(self, v: Floats) -> float:
         """max over x of ⟨v, x⟩ − ψ(x) − (l2/2) ‖x‖², without the free coordinates."""
@@ -324,6 +324,31 @@ class FiniteSum(Oracle):
         slopes *= np.where(slopes * margins[:, 1] >= 0, *share)
         sums = self.loss.value(margins[:, 0], self._labels) + self.loss.conjugate(slopes, self._labels)
         return max(float(self.weights @ sums) / self.n + plain + support, 0.0)
+
+    def _mixed(self, x: Floats, full: Floats, plain: float) -> float:
+        """The gap with dual variables keep · p + (1 − keep) q − y for classes, p being the probabilities at x and q the
+        same for all rows, so that the intercept's sums are 0; infinite where the free column is not constant."""
+        classes, where = self.shape[1], slice(0, 1)
+        ask = np.zeros((self.d, classes + 1))
+        ask[:, :-1], ask[-1, -1] = x, 1.0
+        held, keep, spread = np.bincount(self._labels.astype(int), self.weights, classes), 1.0, np.zeros(classes)
+        one = next(rows for _, rows in self._blocks())[where] @ ask[:, -1]
+        if self.free and one[0] != 0:
+            found = held + self.n * full[-1] / one[0]
+            keep = min(1.0, float((held / found).min()))
+            spread = np.maximum(held - keep * found, 0.0)
+            spread = spread / max(spread.sum(), 1e-300)
+        both, full = 0.0, np.zeros(self.shape)
+        for where, rows in self._blocks():
+            seen, labels = rows @ ask, self._labels[where]
+            p = keep * self.loss.chances(seen[:, :-1]) + (1 - keep) * spread
+            p[np.arange(len(p)), labels.astype(int)] -= 1
+            w = np.ones(len(p)) if self._weights is None else self._weights[where]
+            both += float(w @ (self.loss.value(seen[:, :-1], labels) + self.loss.conjugate(p, labels)))
+            full += rows.T @ (p * w[:, None])
+            if (seen[:, -1] != one).any() or held.min() == 0:
+                return np.inf
+        return max(both / self.n + plain + self._support(-full[: self.d - self.free] / self.n), 0.0)
 
     def _at(self, x: Floats) -> bool:
         return self._seen is not None and np.array_equal(x, self._seen[0])
