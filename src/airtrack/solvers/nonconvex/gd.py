@@ -71,6 +71,7 @@ class Gd:
                 if size == 0:
                     size = smooth(given) if self.params == "theory" else steepest(given, x, streams / "power")
                     state["size"] = size / self.step
+                    meter.offer(x)
                     meter.save(lambda: dict(state))
                     continue
                 full = given.gradient(x)[0] + given.ridge * x

@@ -84,6 +84,7 @@ class Natasha2:
                 if noise == 0:
                     large = smooth(given) if theory else steepest(given, x, streams / "power")
                     state |= {"V": variance(given, x, (streams / "variance").rng()), "large": large}
+                    meter.offer(x)
                     meter.save(lambda: dict(state))
                     continue
                 delta = self.delta or state["large"] / 4

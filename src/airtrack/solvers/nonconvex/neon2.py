@@ -72,6 +72,7 @@ class Neon2:
                 k, x, size = state["k"], state["x"], state["size"]
                 if size == 0:
                     state["size"] = smooth(given) if theory else steepest(given, x, streams / "power")
+                    meter.offer(x)
                     meter.save(lambda: dict(state))
                     continue
                 full = given.gradient(x)[0] + given.ridge * x

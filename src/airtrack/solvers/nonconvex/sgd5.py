@@ -69,6 +69,7 @@ class Sgd5:
                 k, x, large = state["round"], state["x"], state["large"]
                 if large == 0:
                     state["large"] = smooth(given) if theory else steepest(given, x, streams / "power")
+                    meter.offer(x)
                     meter.save(lambda: dict(state))
                     continue
                 delta = self.delta or large / 4
