@@ -293,6 +293,11 @@ class Softmax(NamedTuple):
         p[np.arange(len(p)), b.astype(int)] -= 1
         return p
 
+    def conjugate(self, a: Any, b: Any) -> Any:
+        p = a + 0.0
+        p[np.arange(len(p)), b.astype(int)] += 1
+        return (p * np.log(np.maximum(p, np.finfo(float).tiny))).sum(-1)
+
     def chances(self, u: Any) -> Any:
         """Probabilities [n, classes]."""
         p = np.exp(u - u.max(-1, keepdims=True))

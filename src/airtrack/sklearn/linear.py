@@ -111,7 +111,7 @@ class Classifier(ClassifierMixin, Linear):
         present = np.bincount(codes, weights, len(self.classes_)).astype(np.float64)
         if len(self.classes_) < 2 or (present > 0).sum() < 2:
             trimmed = " after sample_weight has left the others out" if len(self.classes_) > 1 else ""
-            fact = f"there is one class only{trimmed}, {self.classes_[present.argmax()]!r}"
+            fact = f"there is one class only{trimmed}, {self.classes_.tolist()[present.argmax()]!r}"
             raise ValueError(f"{fact}; a classifier needs samples of two classes at least")
         return held(X), codes, self._balanced(codes, weights, present)
 

@@ -106,21 +106,31 @@ def test_a_linear_term(l2):
         assert end["gap"] < 1e-10
 
 
-def test_many_classes():
-    rng = np.random.default_rng(0)
-    given = FiniteSum(rng.normal(size=(N, 4)), np.arange(N) % 3, l2=0.05, loss=Softmax(3))
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("penalty", [Nothing(), L1(0.01)], ids=repr)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_many_classes(intercept, penalty, seed):
+    rng = np.random.default_rng(seed)
+    rows = np.column_stack([rng.normal(size=(N, 4)), np.full(N, 2.0)]) if intercept else rng.normal(size=(N, 4))
+    weights = rng.random(N) if seed else None
+    options = {"l2": 0.05, "loss": Softmax(3), "penalty": penalty, "free": int(intercept), "weights": weights}
+    given = FiniteSum(rows, np.arange(N) % 7 % 3, **options)
     best = descend(given)
     end = given.certificate(best)
     assert end["gap"] < 1e-12
     for x in near(given, best):
         now = given.certificate(x)
-        assert now["gap"] >= now["objective"] - end["objective"] - 1e-14
+        assert now["objective"] - end["objective"] - 1e-14 <= now["gap"] < np.inf
 
 
 def test_where_nothing_is_known_the_gap_is_infinite():
     assert problem("bowl", l2=0.0).certificate(np.ones(D))["gap"] == np.inf
     assert problem("logistic", l2=0.0).certificate(np.ones(D))["gap"] == np.inf
     assert problem("logistic", l2=0.0, intercept=True).certificate(np.ones(D + 1))["gap"] == np.inf
+    empty = FiniteSum(np.ones((4, 3)), [0, 1, 1, 0], l2=0.1, loss=Softmax(3), free=1)
+    assert empty.certificate(np.ones((3, 3)))["gap"] == np.inf
+    varying = FiniteSum(np.eye(3), [0, 1, 2], l2=0.1, loss=Softmax(3), free=1)
+    assert varying.certificate(np.arange(9.0).reshape(3, 3))["gap"] == np.inf
     two = FiniteSum(np.ones((4, 3)) * np.arange(4.0)[:, None], [1, -1, 1, 1], l2=0.1, free=2)
     assert two.certificate(np.ones(3))["gap"] == np.inf
 

@@ -41,6 +41,15 @@ def test_two_classes_are_logistic():
     np.testing.assert_allclose(two, FiniteSum(rows, 2.0 * labels - 1, l2=0.0).value(x), rtol=1e-14)
 
 
+def test_fenchel():
+    rng = np.random.default_rng(4)
+    u, b, loss = rng.normal(size=(200, 3)), np.arange(200) % 3, Softmax(3)
+    a = loss.slope(u, b)
+    np.testing.assert_allclose(loss.value(u, b) + loss.conjugate(a, b), (u * a).sum(1), atol=1e-13)
+    v = rng.normal(size=(200, 3)) * 3
+    assert (loss.value(v, b) + loss.conjugate(a, b) - (v * a).sum(1)).min() > -1e-13
+
+
 def test_bound_of_the_curvature():
     u = np.random.default_rng(2).normal(size=(1000, 3)) * 3
     p = Softmax(3).chances(u)

@@ -1,6 +1,5 @@
 """scikit-learn's own checks."""
 
-import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from airtrack.sklearn import AirtrackLasso, AirtrackLinearSVC, AirtrackLogisticRegression, AirtrackRidge
