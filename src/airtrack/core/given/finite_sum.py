@@ -111,7 +111,7 @@ class FiniteSum(Oracle):
     def hessian(self, curves: Floats, v: Floats) -> Floats:
         """Σ curvesᵢ aᵢ ⟨aᵢ, v⟩ + l2 v: the Hessian of the smooth part times v [d]; charges n."""
         self._charge(self.n, products=self.n)
-        return self._rows.T @ (curves * (self._rows @ v)) + self.ridge * v
+        return self._rows.T @ (curves * (self._rows @ v)) + np.ravel(self.ridge) * v
 
     def gram(self, curves: Floats) -> Floats:
         """Σ curvesᵢ aᵢ aᵢᵀ + l2 [d, d], curves ≥ 0; charges n ⌈d/4⌉: as many multiplications as that many gradients."""
@@ -360,13 +360,13 @@ class FiniteSum(Oracle):
             with np.errstate(over="ignore", invalid="ignore"):  # x may have left the finite numbers: who asked will see
                 margins, labels = rows @ x, self._labels[where]
                 values, own = self.loss.value(margins, labels), self.loss.slope(margins, labels)
-            if slopes is not None:
-                slopes[where] = own
-            if self._weights is not None:
-                w = self._weights[where]
-                values, own = values * w, own * w.reshape(-1, *[1] * (own.ndim - 1))
-            total += float(values.sum())
-            full += rows.T @ own
+                if slopes is not None:
+                    slopes[where] = own
+                if self._weights is not None:
+                    w = self._weights[where]
+                    values, own = values * w, own * w.reshape(-1, *[1] * (own.ndim - 1))
+                total += float(values.sum())
+                full += rows.T @ own
         full /= self.n
         full = full if self.linear is None else full + self.linear
         self._seen = (x.copy(), total / self.n, full)

@@ -117,7 +117,8 @@ def top_curvature(given: FiniteSum, streams: Streams, rounds: int = ROUNDS) -> f
     v = streams.rng().standard_normal(given.d)
     curves, size = given.weights * (max(given.loss.bounds) / given.n), 0.0
     for _ in range(rounds):
-        v = given.hessian(curves, v / np.linalg.norm(v)) - given.ridge * v / np.linalg.norm(v)
+        v /= np.linalg.norm(v)
+        v = given.hessian(curves, v) - np.ravel(given.ridge) * v
         size = float(np.linalg.norm(v))
     return size
 
