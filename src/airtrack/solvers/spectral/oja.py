@@ -82,6 +82,8 @@ class OjaState:
     t       samples seen
     energy  Σ ‖x‖² over them
 
+    `wait`, samples for which the step does not begin to fall yet, is for rules that put something first.
+
     >>> rng = np.random.default_rng(0)
     >>> held = OjaState(Oja(gap=0.75), 1, basis=np.linalg.qr(rng.standard_normal((3, 1)))[0])
     >>> for _ in range(20):
@@ -92,6 +94,7 @@ class OjaState:
 
     def __init__(self, rule: Oja, k: int, *, basis: Floats, t: int = 0, energy: float = 0.0) -> None:
         self.rule, self.k, self.basis, self.t, self.energy = rule, k, basis, t, energy
+        self.wait = 0.0
 
     def update(self, samples: Floats) -> None:
         """Learn from samples [n, d], `rule.batch` at a time; raises `Diverged` where the step is too long."""
@@ -99,7 +102,8 @@ class OjaState:
         ends = np.append(starts[1:], len(samples))
         energies = self.energy + np.cumsum(np.add.reduceat(np.einsum("nd,nd->n", samples, samples), starts))
         with np.errstate(over="ignore"):
-            rates = self.rule.rate(self.t + starts, energies / (self.t + ends), len(self.basis), self.k)
+            falling = np.maximum(self.t + starts - self.wait, 0)
+            rates = self.rule.rate(falling, energies / (self.t + ends), len(self.basis), self.k)
         basis, done = _steps(self.basis, np.ascontiguousarray(samples), starts, ends, rates)
         if done < len(starts):
             seen = self.t + starts[done]
