@@ -68,7 +68,6 @@ def added(given: FiniteSum, problem: FiniteSum, x: Floats) -> float:
 
 
 def first_sigma(given: FiniteSum) -> float:
-    """Mean loss at 0 over the squared length of an x whose predictions are ten or so."""
-    start = float(np.mean(given.loss.value(np.zeros(given.n), given.labels)))
-    squares = given.smoothness.mean() / max(given.loss.bounds)
-    return max(start, 1e-3) * squares / 100
+    """Mean loss at 0 over R², the squared length of an x whose predictions are ten or so."""
+    start = float(given.weights @ given.loss.value(np.zeros(given.n), given.labels)) / given.n
+    return (start or 1.0) * float(given.squares.mean()) / 100

@@ -20,19 +20,19 @@ class Stage(Meter):
 
     def __init__(self, whole: Meter, done: Callable[[Floats], bool]) -> None:
         super().__init__(whole.budget)
-        self._whole, self._done, self._over = whole, done, False
+        self._whole, self._done, self.over = whole, done, False
 
     def live(self, cost: float = 1) -> bool:
-        return not self._over and self._whole.live(cost)
+        return not self.over and self._whole.live(cost)
 
     def charge(self, work: float) -> None:
-        if self._over:
+        if self.over:
             raise BudgetSpent
         self._whole.charge(work)
         self.spent += work
 
     def grant(self, work: int) -> int:
-        if self._over:
+        if self.over:
             raise BudgetSpent
         granted = self._whole.grant(work)
         self.spent += granted
@@ -40,7 +40,7 @@ class Stage(Meter):
 
     def offer(self, answer: Floats) -> None:
         self.latest = answer
-        self._over = self.spent > 0 and self._done(answer)
+        self.over = self.spent > 0 and self._done(answer)
         self._whole.offer(answer)
 
 
@@ -75,7 +75,10 @@ def in_stages(
             x = solver.answer(problem, part, streams / f"stage{state['stage']}")
         except BudgetSpent:
             x = part.latest
-        state = {"stage": state["stage"] + 1, "x": state["x"] if x is None else x}
+        if x is None or not part.over:  # a stage that the budget cuts short may be behind where it began
+            tried = [state["x"]] if x is None else [x, state["x"]]
+            x = min(tried, key=lambda x: problem.certificate(x)["objective"])
+        state = {"stage": state["stage"] + 1, "x": x}
         meter.save(lambda: dict(state))
     meter.offer(state["x"])
     return state["x"]
