@@ -241,7 +241,7 @@ def test_the_line_search_needs_fewer_products_than_the_proof():
     for params in ("theory", "practical"):
         gaps = run(BlockFw(k=4, params=params), list(range(1, 120)))[0]
         costs[params] = int(np.argmax(np.array(gaps) < 1e-8))
-    assert costs["practical"] < costs["theory"] / 3
+    assert costs["practical"] < costs["theory"] / 5
 
 
 def test_a_completed_matrix_is_the_one_that_was_hidden():

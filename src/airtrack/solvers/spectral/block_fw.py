@@ -14,7 +14,7 @@ from airtrack.core.streams import Streams
 from airtrack.solvers.spectral.lowrank import LowRank, leading, onto_ball, zero
 
 OVER = 2  # more vectors than k in the power iteration: it then converges by σ_{k+3}/σ_k instead of σ_{k+1}/σ_k
-FLATTEST = 2.0**-10  # η below it leaves S the rank-one corner of Frank and Wolfe, to within a thousandth
+FLATTEST = 2.0**-20  # η by which S is as good as a corner of the ball
 
 
 @part("solver")
@@ -29,10 +29,10 @@ class BlockFw:
     compressed after every step, so that nothing of size m × n is ever made. An iteration costs 2 (k + 2) rounds + k
     products, the k leading triplets coming from a block power iteration that starts where the last one ended.
 
-    k       rank of a step. Below the rank of the optimum it stalls: no theorem, and it shows
+    k       rank of a step. Below the rank of the optimum it stalls: no theorem, and it shows, most with "practical"
     params  "theory": η = η' = α / 2β, as proved; κ = β/α comes from the oracle or from `kappa`
-            "practical": η' from an exact line search in [0, 1]; η starts at 1, is halved where η' < ½ and doubled where
-            η' = 1
+            "practical": η' from an exact line search in [0, 1]; η starts at 1, is halved (S moves away
+            from X) where η' = 1, and doubled where η' < ½
     kappa   β/α, where the oracle knows no α: some entries are not observed
     rounds  of the power iteration
     keep    singular values of X that are kept; None: all that are not rounding errors, whose number grows at first
@@ -81,7 +81,7 @@ class BlockFw:
             share = eta if least else line_search(given, residual, step)
             x, shown, start = x.towards(target, share, self.keep), shown + share * step, found.right
             if not least:
-                eta = min(2 * eta, 1.0) if share == 1 else max(eta / 2, FLATTEST) if share < 0.5 else eta
+                eta = max(eta / 2, FLATTEST) if share == 1 else min(2 * eta, 1.0) if share < 0.5 else eta
             meter.offer(x.answer)
             meter.save(lambda: {**x._asdict(), "shown": shown, "start": start, "eta": eta})
         return x.answer
