@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 from scipy.optimize import brentq
@@ -42,7 +43,8 @@ def minimiser(g: Floats, hessian: Floats, bend: float) -> Floats:
         inside = np.where(kept, -along / np.where(kept, sizes + low, 1.0), 0.0)
         inside[0] += np.sqrt(max((2 * low / bend) ** 2 - inside @ inside, 0.0))
         return vectors @ inside
-    shift = high if excess(high) >= 0 else float(brentq(excess, floor, high, xtol=1e-300, rtol=1e-14))
+    root: Any = brentq(excess, floor, high, xtol=1e-300, rtol=cast(Any, 1e-14)) if excess(high) < 0 else high
+    shift = float(root)
     return vectors @ (-along / (sizes + shift))
 
 

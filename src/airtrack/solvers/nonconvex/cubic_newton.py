@@ -25,9 +25,9 @@ class CubicNewton:
 
     A Hessian is charged as two Gram matrices, of its positive and its negative part, n ⌈d/4⌉ each.
 
-    params     "theory": L₂ of the sum, a bound, max |φ'''| · mean wᵢ ‖aᵢ‖³; "practical": L₂ begins at a hundredth of it,
-               is four times as large after a step that lowers F by less than a tenth of what the model promised, which
-               is not taken, and half as large after one that lowers it by more than nine tenths
+    params     "theory": L₂ of the sum, a bound, max |φ'''| · mean wᵢ ‖aᵢ‖³; "practical": it begins at a hundredth of
+               that, is four times as large after a step that lowers F by less than a tenth of what the model promised,
+               which is not taken, and half as large after one that lowers it by more than nine tenths
     lipschitz  L₂ instead of the bound
 
     Source: Nesterov, Polyak (2006); the adaptation is that of Cartis, Gould, Toint (2011).

@@ -99,10 +99,10 @@ def online(given: FiniteSum, x: Floats, delta: float, size: float, streams: Stre
     """Neon2^online: x_t+1 = x_t − η (∇fᵢ(x_t) − ∇fᵢ(x)), the same i in both, until ‖x_t − x‖ ≥ r; then a sample tells
     whether the direction is one of negative curvature. Two gradients a step; dense rows.
 
-    size  L of F; η = δ/((L + l2) max Lᵢ), which keeps the noise, η² E(∇²fᵢ)²/2, below half of the growth ηδ
+    size  L of F; η = δ/(L max Lᵢ), which keeps the noise, η² E(∇²fᵢ)²/2, below half of the growth ηδ
     """
     _, r = radii(given, x, delta)
-    eta = delta / ((size + given.l2) * float(given.smoothness.max()))
+    eta = delta / (size * float(given.smoothness.max()))
     steps = int(np.ceil(np.log(FEW * UNLUCKY * np.sqrt(given.d)) / (eta * delta / 2)))
     y, rng = r / FEW * unit(streams.rng(), given.d), streams.rng(1)
     for done in range(0, steps, PAID):
@@ -116,7 +116,7 @@ def online(given: FiniteSum, x: Floats, delta: float, size: float, streams: Stre
 
 def oja(given: FiniteSum, x: Floats, delta: float, size: float, streams: Streams) -> Floats | None:
     """Oja's rule on I − η ∇²fᵢ(x), with `online`'s step and number of steps; two gradients a step; dense rows."""
-    eta = delta / ((size + given.l2) * float(given.smoothness.max()))
+    eta = delta / (size * float(given.smoothness.max()))
     steps = int(np.ceil(np.log(FEW * UNLUCKY * np.sqrt(given.d)) / (eta * delta)))
     v, rng = unit(streams.rng(), given.d), streams.rng(1)
     for done in range(0, steps, CHUNK):

@@ -13,7 +13,7 @@ from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import part
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
-from airtrack.solvers.nonconvex.landscape import refuse, smooth, steepest
+from airtrack.solvers.nonconvex.landscape import refuse, sharp, smooth
 
 PATIENCE = 50  # steps in which a perturbation has to lower F
 
@@ -22,8 +22,8 @@ PATIENCE = 50  # steps in which a perturbation has to lower F
 class Gd:
     """x ← x − ∇F(x)/L, and with `noise`, where the gradient is small, first x ← x + a point of a ball.
 
-    params   "theory": L = mean Lᵢ + l2, an upper bound; "practical": L from power iteration on differences of gradients
-             at the start, which costs eleven passes, and 1.2 times that
+    params   "theory": L = mean Lᵢ + l2, an upper bound; "practical": L from power iteration at the start (ten
+             passes), and 1.2 times that
     step     multiplies 1/L
     noise    radius of the ball; 0: gradient descent, which has no way to leave a saddle but rounding errors
     epsilon  ‖∇F‖ below which it is perturbed; if F is no lower fifty steps later, x goes back to where it was, which is
@@ -35,7 +35,7 @@ class Gd:
     >>> from airtrack.tasks.nonconvex.saddle import Saddle
     >>> given, judge = Saddle(d=5, copies=10, offset=0.0).pose(Streams(0) / "task")
     >>> for noise in (0.0, 1e-3):
-    ...     meter = Meter(budget=300 * given.n)
+    ...     meter = Meter(budget=1000 * given.n)
     ...     given.metered(meter)
     ...     answer = Gd(params="practical", noise=noise).answer(given, meter, Streams(0) / "recipe")
     ...     judge(answer)["gap"] < 1e-6
@@ -69,7 +69,7 @@ class Gd:
             while meter.live(given.n):
                 k, x, size = state["k"], state["x"], state["size"]
                 if size == 0:
-                    size = smooth(given) if self.params == "theory" else steepest(given, x, streams / "power")
+                    size = smooth(given) if self.params == "theory" else sharp(given, streams / "power")
                     state["size"] = size / self.step
                     meter.offer(x)
                     meter.save(lambda: dict(state))

@@ -14,7 +14,7 @@ from airtrack.core.part import part
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
 from airtrack.solvers.nonconvex.curvature import SEARCHES, moved
-from airtrack.solvers.nonconvex.landscape import dip, refuse, smooth, steepest, twist
+from airtrack.solvers.nonconvex.landscape import dip, refuse, sharp, smooth, twist
 from airtrack.solvers.nonconvex.natasha15 import Plan, epoch, planned, variance
 
 
@@ -82,7 +82,7 @@ class Natasha2:
             while meter.live(2):
                 k, x, noise = state["round"], state["x"], state["V"]
                 if noise == 0:
-                    large = smooth(given) if theory else steepest(given, x, streams / "power")
+                    large = smooth(given) if theory else sharp(given, streams / "power")
                     state |= {"V": variance(given, x, (streams / "variance").rng()), "large": large}
                     meter.offer(x)
                     meter.save(lambda: dict(state))

@@ -14,7 +14,7 @@ from airtrack.core.part import part
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
 from airtrack.solvers.nonconvex.curvature import SEARCHES, moved
-from airtrack.solvers.nonconvex.landscape import in_memory, refuse, smooth, steepest, twist
+from airtrack.solvers.nonconvex.landscape import in_memory, refuse, sharp, smooth, twist
 
 
 @part("solver")
@@ -25,8 +25,8 @@ class Neon2:
     search   "det": Chebyshev polynomials of differences of full gradients, Õ(√(L/δ)) of them; "online": differences of
              single gradients, Õ(L²/δ²) of them; "svrg": shift-and-invert, n + n^¾ √(L/δ); "oja": as "online", with
              Hessian products instead of differences, the method that Neon2 replaces
-    params   "theory": L the bound mean Lᵢ + l2, moves of δ/L₂; "practical": L from power iteration on differences of
-             gradients at the start (eleven passes), moves twice as long while F falls
+    params   "theory": L the bound mean Lᵢ + l2, moves of δ/L₂; "practical": L from power iteration at the start (ten
+             passes), moves twice as long while F falls
     epsilon  ε
     delta    δ; None: L/4
 
@@ -36,7 +36,7 @@ class Neon2:
 
     >>> from airtrack.tasks.nonconvex.saddle import Saddle
     >>> given, judge = Saddle(d=5, copies=10, offset=0.0).pose(Streams(0) / "task")
-    >>> meter = Meter(budget=300 * given.n)
+    >>> meter = Meter(budget=1000 * given.n)
     >>> given.metered(meter)
     >>> judge(Neon2(params="practical", delta=0.1).answer(given, meter, Streams(0) / "recipe"))["gap"] < 1e-6
     True
@@ -71,7 +71,7 @@ class Neon2:
             while meter.live(given.n):
                 k, x, size = state["k"], state["x"], state["size"]
                 if size == 0:
-                    state["size"] = smooth(given) if theory else steepest(given, x, streams / "power")
+                    state["size"] = smooth(given) if theory else sharp(given, streams / "power")
                     meter.offer(x)
                     meter.save(lambda: dict(state))
                     continue

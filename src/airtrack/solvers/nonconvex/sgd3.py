@@ -73,7 +73,7 @@ class Sgd3:
             while meter.live():
                 s, r, pulls = state["stage"], state["run"], Pulls(state["total"], state["toward"])
                 strong = max(given.convexity, sigma) * 2.0 ** min(s, count - 1)
-                runs = list(halvings(share, smoothness / strong))
+                runs = halvings(share, smoothness / strong)
                 alpha, steps = runs[r]
                 rng = (streams / "indices" / str(s)).rng(r)
                 x = descend(

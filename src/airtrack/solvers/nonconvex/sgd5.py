@@ -13,7 +13,7 @@ from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import part
 from airtrack.core.streams import Streams
 from airtrack.solvers.nonconvex.curvature import SEARCHES, moved
-from airtrack.solvers.nonconvex.landscape import refuse, smooth, steepest, twist
+from airtrack.solvers.nonconvex.landscape import refuse, sharp, smooth, twist
 from airtrack.solvers.nonconvex.stochastic import Pulls, descend, halvings, stages
 
 
@@ -25,7 +25,7 @@ class Sgd5:
     Õ(ε^(−3.5)) gradients for ‖∇F‖ ≤ ε and ∇²F ≥ −√ε, without variance reduction.
 
     params   "theory": steps of SGD^sc, searches after every round, moves of δ/L₂; "practical": L of the search measured
-             at the start (eleven passes), searches until one finds nothing, moves twice as long while F falls
+             at the start (ten passes), searches until one finds nothing, moves twice as long while F falls
     search   "online", "oja", "svrg", "det": see `neon2`; "none": SGD4
     delta    δ; None: L/4, L being what the search is told
     length   steps of a round; None: n, or 8 L/σ if that is more, but a tenth of the budget at most
@@ -68,7 +68,7 @@ class Sgd5:
             while meter.live():
                 k, x, large = state["round"], state["x"], state["large"]
                 if large == 0:
-                    state["large"] = smooth(given) if theory else steepest(given, x, streams / "power")
+                    state["large"] = smooth(given) if theory else sharp(given, streams / "power")
                     meter.offer(x)
                     meter.save(lambda: dict(state))
                     continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,8 @@ from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.problem import Diverged
 from airtrack.solvers.convex.coupled import Law, walk
 from airtrack.solvers.convex.epochs import Sampler
+
+SHORTEST = 200  # steps of a run: shorter ones take longer to begin than to do
 
 
 class Pulls(NamedTuple):
@@ -38,22 +40,24 @@ def descend(
     return end
 
 
-def halvings(steps: int, ratio: float) -> Iterator[tuple[float, int]]:
+@cache
+def halvings(steps: int, ratio: float) -> list[tuple[float, int]]:
     """(α L, steps) of SGD^sc on a σ-strongly convex function, L/σ = `ratio`, within `steps` steps: half of them in runs
     of 4 L/σ with α = 1/(2L), each of which halves the error, and then runs twice as long as the last one, with half its
-    α, so that the noise falls too."""
-    run = max(int(np.ceil(4 * ratio)), 1)
+    α, so that the noise falls too.
+
+    >>> halvings(100, 5.0)
+    [(0.5, 25), (0.5, 25), (0.25, 50)]
+    """
+    run = max(int(np.ceil(4 * ratio)), min(SHORTEST, steps // 4), 1)
     early = max(steps // 2 // run, 1)
-    left = steps
-    for _ in range(early):
-        if left > 0:
-            yield 0.5, min(run, left)
-            left -= run
-    halved = 1
-    while left > 0:
-        yield 2.0**-halved / 2, min(run << halved, left)
-        left -= run << halved
-        halved += 1
+    planned = [(0.5, run)] * early + [(2.0 ** -(k + 1), run << k) for k in range(1, 64)]
+    runs: list[tuple[float, int]] = []
+    for alpha, wanted in planned:
+        if steps > 0:
+            runs.append((alpha, min(wanted, steps)))
+            steps -= wanted
+    return runs
 
 
 def stages(ratio: float, most: int) -> int:
