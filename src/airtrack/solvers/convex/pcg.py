@@ -74,8 +74,9 @@ class Pcg:
             if steps % FRESH == 0 or energy <= SPENT * first:
                 r = -given.gradient(x)[0] - given.ridge * x
                 fresh = float(r @ (scale * r))
-                p = scale * r + (fresh / energy if energy > SPENT * first else 0.0) * p
-                first, energy = (fresh if energy <= SPENT * first else first), fresh
+                if energy <= SPENT * first:  # begin
+                    p, first = scale * r, fresh
+                energy = fresh
             else:
                 product = given.hessian(curves, p)
                 bend = float(p @ product)
