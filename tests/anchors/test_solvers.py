@@ -1,16 +1,20 @@
 """Published shapes: rates, slopes and ratios. Passes and episodes are counted, never seconds."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
-from airtrack.core.meter import Meter
+from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.streams import Streams
 from airtrack.solvers.convex.katyusha import Katyusha
+from airtrack.solvers.convex.katyusha_x import KatyushaX
 from airtrack.solvers.convex.svrg import Svrg
 from airtrack.solvers.episodes.eps_greedy import EpsGreedy
 from airtrack.solvers.episodes.ucb_q import UcbQ
 from airtrack.solvers.episodes.uniform import Uniform
 from airtrack.solvers.spectral.oja import Oja
+from airtrack.tasks.convex.shift_invert import ShiftInvert
 from airtrack.tasks.logistic import Logistic
 from airtrack.tasks.random_mdp import RandomMdp
 from airtrack.tasks.spiked import Spiked
@@ -18,36 +22,72 @@ from airtrack.tasks.spiked import Spiked
 N = 2000
 
 
-def passes(solver, kappa, seed, most=3000, target=1e-6):
+def passes(solver, task, seed, most=3000, target=1e-6):
     """Passes over the data until the gap is 10⁻⁶."""
-    given, judge = Logistic(n=N, d=50, kappa=kappa).pose(Streams(seed) / "task")
+    given, judge = task.pose(Streams(seed) / "task")
     schedule = [N * i for i in range(1, most)]
     meter = Meter(most * N, look=judge, schedule=schedule, stop=lambda now: now["gap"] <= target)
     given.metered(meter)
-    solver.answer(given, meter, Streams(seed) / "recipe")
+    with suppress(BudgetSpent):
+        solver.answer(given, meter, Streams(seed) / "recipe")
     return meter.spent / N if meter.reached else np.inf
 
 
+def conditioned(times):
+    """Logistic regression at κ = times · n."""
+    return Logistic(n=N, d=50, kappa=times * N)
+
+
 @pytest.mark.parametrize("params", ["theory", "practical"])
-def test_katyusha_slows_as_the_square_root_of_the_condition(params):
-    few, many = (np.mean([passes(Katyusha(params=params), f * N, s) for s in (0, 1, 2)]) for f in (10, 1000))
-    assert 0.38 <= np.log(many / few) / np.log(100) <= 0.60
+def test_katyusha_takes_three_times_as_long_at_ten_times_the_condition(params):
+    """√10 = 3.16 is the bound's slope; what the data are better conditioned than σ makes them takes off a little."""
+    solver = Katyusha(params=params)
+    low, middle, high = (np.mean([passes(solver, conditioned(f), s) for s in (0, 1, 2)]) for f in (10, 100, 1000))
+    assert 2.5 <= middle / low <= 3.3
+    assert 2.5 <= high / middle <= 3.3
 
 
 def test_svrg_slows_in_proportion_to_the_condition():
-    few, many = (np.mean([passes(Svrg(), f * N, s) for s in (0, 1, 2)]) for f in (5, 50))
-    assert np.log10(many / few) >= 0.75
+    """Ten a decade, as its bound says, and nearly that here. Elsewhere 5 to 7 were measured: the better the data are
+    conditioned without σ, the less; at decay 1.7 it is 7.4. Hence no upper limit below the bound's."""
+    few, many = (np.mean([passes(Svrg(), conditioned(f), s, most=5000) for s in (0, 1)]) for f in (10, 100))
+    assert 5 <= many / few <= 10.5
+
+
+def test_the_step_without_a_proof_is_worth_seven():
+    """SVRG with 1/L instead of 1/(7L): the baseline without which a comparison would flatter Katyusha."""
+    proved, not_proved = (passes(Svrg(params=p), conditioned(100), 0, most=5000) for p in ("theory", "practical"))
+    assert 5 <= proved / not_proved <= 8
+    assert passes(Katyusha(), conditioned(100), 0) < not_proved
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_katyusha_is_six_times_ahead_of_svrg_at_a_hundred_n(seed):
-    ahead = passes(Katyusha(), 100 * N, seed)
+    ahead = passes(Katyusha(), conditioned(100), seed)
     assert ahead < 250
-    assert passes(Svrg(), 100 * N, seed, most=6 * int(ahead) + 1) >= 6 * ahead
+    assert passes(Svrg(), conditioned(100), seed, most=6 * int(ahead) + 1) >= 6 * ahead
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_katyusha_x_is_eight_times_ahead_of_svrg_where_components_are_not_convex(seed):
+    task = ShiftInvert(n=N, d=50, gap=1e-3)
+    ahead = passes(KatyushaX(), task, seed)
+    assert ahead < 500
+    assert passes(Svrg(), task, seed, most=8 * int(ahead) + 1) >= 8 * ahead
+
+
+def test_katyusha_x_slows_as_the_square_root_of_the_inverse_gap():
+    """n + n^{3/4} √(1/gap): 3.16 a decade, where SVRG's is 10. One epoch more or less is a fifth of the lower one."""
+    for solver, decade in ((KatyushaX(), (1.5, 4)), (Svrg(), (5, 10.5))):
+        few, many = (
+            np.mean([passes(solver, ShiftInvert(n=N, d=50, gap=gap), s, most=5000) for s in range(5)])
+            for gap in (1e-2, 1e-3)
+        )
+        assert decade[0] <= many / few <= decade[1]
 
 
 def test_without_ill_condition_nothing_is_gained():
-    few = [passes(solver, N, 0) for solver in (Katyusha(), Svrg(), Svrg(params="practical"))]
+    few = [passes(solver, conditioned(1), 0) for solver in (Katyusha(), Svrg(), Svrg(params="practical"))]
     assert max(few) < 60
 
 
