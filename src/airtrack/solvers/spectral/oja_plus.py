@@ -21,8 +21,8 @@ class OjaPlus:
         columns during stage j = 0 … L:  k − ⌊k / 2^(1 + j)⌋,  L = ⌊log₂ k⌋
 
     so ⌈k/2⌉ at first, and then half of the missing ones each time. A stage lasts for the T₀ that `oja` has for k = 1,
-    and the step falls from the last one on. A column that comes late meets a basis that has found its way, so that its own
-    random start spoils less: the theorem saves a factor of k in the samples.
+    and the step falls from the last one on. A column that comes late meets a basis that has found its way, so that its
+    own random start spoils less: the theorem saves a factor of k in the samples.
 
     gap, params, step, batch  as in `oja`
 

@@ -72,10 +72,12 @@ def degree_within(budget: float, decay: float) -> int:
 
 
 def sign_series(degree: int, alpha: float) -> Floats:
-    """Coefficients c₀ … c_n of the Chebyshev series of ((1 + κ − y) / 2)^−½ on [−1, 1], κ = 2α².
+    """Coefficients c₀ … c_n, n ≤ degree, of the Chebyshev series of ((1 + κ − y) / 2)^−½ on [−1, 1], κ = 2α².
 
-    The next ones fall as e^(−2α), so that interpolation at 20/α more points than are kept has them to rounding error.
+    They fall as e^(−2αr). Interpolation at 20/α more points than are kept has them to rounding error; from r = 17/α on
+    they are rounding errors and left out, since an eigenvalue nearer to the threshold than was said would blow them up.
     """
+    degree = min(degree, int(17 / alpha))
     kappa, fine = 2 * alpha**2, degree + int(20 / alpha)
     y = np.cos(np.pi * (np.arange(fine + 1) + 0.5) / (fine + 1))
     series = cast(Floats, dct(((1 + kappa - y) / 2) ** -0.5)) / (fine + 1)
