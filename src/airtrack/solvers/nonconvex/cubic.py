@@ -34,18 +34,22 @@ def minimiser(g: Floats, hessian: Floats, bend: float) -> Floats:
     if scale == 0:
         return np.zeros_like(g)
 
-    def excess(shift: float) -> float:  # of ‖h‖ over 2λ/L₂; falls in λ
-        return float(np.linalg.norm(along / (sizes + shift))) - 2 * shift / bend
+    gaps = sizes + low  # λ is looked for by λ − low, or else its digits would be lost where it is close to low
 
-    floor, high = low + 1e-14 * scale, low + slack  # at `high` ‖h‖ ≤ ‖g‖/(λ − low) = 2 (λ − low)/L₂
-    if high <= floor or excess(floor) <= 0:  # the hard case
-        kept = sizes + low > 1e-12 * scale
-        inside = np.where(kept, -along / np.where(kept, sizes + low, 1.0), 0.0)
+    def excess(more: float) -> float:  # of ‖h‖ over 2λ/L₂; falls in λ
+        with np.errstate(over="ignore"):  # infinite is right
+            return float(np.linalg.norm(along / (gaps + more))) - 2 * (low + more) / bend
+
+    floor = 1e-150 * scale
+    if slack <= floor or excess(floor) <= 0:  # the hard case
+        kept = gaps > 1e-12 * scale
+        inside = np.where(kept, -along / np.where(kept, gaps, 1.0), 0.0)
         inside[0] += np.sqrt(max((2 * low / bend) ** 2 - inside @ inside, 0.0))
         return vectors @ inside
-    root: Any = brentq(excess, floor, high, xtol=1e-300, rtol=cast(Any, 1e-14)) if excess(high) < 0 else high
-    shift = float(root)
-    return vectors @ (-along / (sizes + shift))
+    more: Any = slack  # there ‖h‖ ≤ ‖g‖/(λ − low) = 2 (λ − low)/L₂
+    if excess(slack) < 0:
+        more = brentq(excess, floor, slack, xtol=1e-300, rtol=cast(Any, 1e-14), maxiter=2000)
+    return vectors @ (-along / (gaps + float(more)))
 
 
 def krylov(

@@ -84,7 +84,8 @@ class Gd:
                     state |= {"shaken": k, "before": x, "value": given.value(x)}
                     state["x"] = x + self.noise * ball((streams / "noise").rng(k), given.d)
                     continue
-                x = x - full / size
+                with np.errstate(over="ignore", invalid="ignore"):  # seen below
+                    x = x - full / size
                 if not np.isfinite(x).all():
                     raise Diverged(f"gd left the finite numbers after {k} steps; with theory it is stable for step < 2")
                 state |= {"k": k + 1, "x": x}

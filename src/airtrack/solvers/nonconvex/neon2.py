@@ -82,7 +82,8 @@ class Neon2:
                     state["settled"] = v is None
                     x = x if v is None else moved(given, x, v, delta, theory, (streams / "sign").rng(k))
                 else:
-                    x = x - full / size
+                    with np.errstate(over="ignore", invalid="ignore"):  # seen below
+                        x = x - full / size
                 if not np.isfinite(x).all():
                     raise Diverged(
                         f"neon2 left the finite numbers after {k} steps; take params: theory, where L is a bound"

@@ -16,6 +16,7 @@ from airtrack.solvers.convex.coupled import Law, walk
 from airtrack.solvers.convex.epochs import check, sampling
 
 STRETCHES = 10  # to a pass: the step is constant on each
+SHORTEST = 200  # components of a stretch: shorter ones take longer to begin than to do
 
 
 @part("solver")
@@ -28,7 +29,7 @@ class Sgd:
     step      multiplies η; tune it
     batch     components a step; more than one with dense rows only
 
-    The step is renewed ten times a pass. L is the greatest Lᵢ.
+    The step is renewed ten times a pass, or every 200 components. L is the greatest Lᵢ.
 
     Source: Robbins, Monro (1951); Ghadimi, Lan (2013) for the random iterate.
 
@@ -59,7 +60,7 @@ class Sgd:
         self.refuse(given)
         theory = self.params == "theory"
         sampler, scale, smoothness = sampling(given, "uniform")
-        stretch = max(given.n // STRETCHES, 1)
+        stretch = max(given.n // STRETCHES, SHORTEST)
         origin = np.zeros(given.d)
         anchor = (origin, origin if given.linear is None else given.linear, np.zeros(given.n))
         zero = given.zero()
@@ -75,7 +76,7 @@ class Sgd:
             law = Law(1.0, 0.0, float(eta), given.l2)
             walk(given, law, sampler, rng, count, scale, anchor, x, x.copy(), self.batch, averaged=False)
             if not np.isfinite(x).all():
-                raise Diverged(f"sgd left the finite numbers after {number} tenths of a pass; take a smaller step")
+                raise Diverged(f"sgd left the finite numbers after {number * stretch} gradients; take a smaller step")
             mass = state["mass"] + eta * count
             pick = x if not theory or coin.random() * mass < eta * count else state["pick"]
             state = {"stretch": number + 1, "x": x, "pick": pick, "mass": mass}
