@@ -51,3 +51,11 @@ def test_gpu_without_one() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU, where the script measures for minutes")
     assert printed("gpu.py") == "there is no GPU that this torch could use: nothing is measured\n"
+
+
+def test_svd() -> None:
+    text = printed("svd.py", "--quick")
+    (arms,) = tables(text).values()
+    assert arms[1].startswith("placebo")
+    assert {"svds arpack, tol .1", "randomized_svd, 4", "block_krylov, 8", "lazy_svd, cg, .1"} <= set(arms)
+    assert re.search(r"lazy_svd, cg, .1 takes \d+\.\d times the products of svds arpack", text)

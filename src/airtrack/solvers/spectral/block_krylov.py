@@ -45,35 +45,35 @@ class BlockKrylov:
         first = np.linalg.qr(gaussian.rng().standard_normal((d, width)))[0]
         state = meter.resume() or {
             "drawn": 0,
-            "basis": np.zeros((d, 0)),  # orthonormal
-            "images": np.zeros((given.n, 0)),  # A times it
+            "basis": np.zeros((d, 0)),  # orthonormal, [d, m]
+            "small": np.zeros((0, 0)),  # AᵀA in this basis
             "block": first,  # orthogonal to it
             "ritz": first,
         }
-        drawn, basis, images, block, ritz = (state[name] for name in ("drawn", "basis", "images", "block", "ritz"))
+        drawn, basis, small, block, ritz = (state[name] for name in ("drawn", "basis", "small", "block", "ritz"))
         meter.offer(ritz[:, : given.k])
         while meter.live(max(2 * block.shape[1], 1)):
-            image = given.apply(block)
-            basis, images = np.hstack([basis, block]), np.hstack([images, image])
-            turn = np.linalg.svd(images, full_matrices=False)[2][:width].T
+            moved = given.gram(block)
+            basis, m = np.hstack([basis, block]), len(small)
+            column = basis.T @ moved  # [m + b, b]
+            small = np.block([[small, column[:m]], [column[:m].T, column[m:]]])
+            values, turn = (found[..., ::-1][..., :width] for found in np.linalg.eigh((small + small.T) / 2))
             ritz = basis @ turn
             meter.offer(ritz[:, : given.k])
-            block = _new(given.adjoint(image), basis)
+            block = _new(moved - basis @ column, basis, np.linalg.norm(moved, axis=0).max())
             if block.shape[1] == 0:  # an invariant subspace: what is outside of it can only be drawn
                 drawn += 1
-                basis, images = ritz, images @ turn
-                block = _new(gaussian.rng(drawn).standard_normal((d, width)), basis)
+                basis, small = ritz, np.diag(values)
+                block = _new(gaussian.rng(drawn).standard_normal((d, width)), basis, 1.0)
             elif basis.shape[1] + block.shape[1] > self.depth * width:
-                basis, images = ritz, images @ turn  # their residuals lie in the span of the new block
-            meter.save(lambda: {"drawn": drawn, "basis": basis, "images": images, "block": block, "ritz": ritz})
+                basis, small = ritz, np.diag(values)  # their residuals lie in the span of the new block
+            meter.save(lambda: {"drawn": drawn, "basis": basis, "small": small, "block": block, "ritz": ritz})
         return ritz[:, : given.k]
 
 
-def _new(moved: Floats, basis: Floats) -> Floats:
-    """An orthonormal basis [d, ≤ b] of what `moved` [d, b] adds to an orthonormal `basis` [d, m]."""
-    size = np.linalg.norm(moved, axis=0).max()
-    for _ in range(2):
-        moved = moved - basis @ (basis.T @ moved)
-    left, sizes, _ = np.linalg.svd(moved, full_matrices=False)
+def _new(outside: Floats, basis: Floats, size: float) -> Floats:
+    """An orthonormal basis [d, ≤ b] of what `outside` [d, b], of columns as long as `size`, adds to `basis` [d, m]."""
+    outside = outside - basis @ (basis.T @ outside)
+    left, sizes, _ = np.linalg.svd(outside, full_matrices=False)
     left = left[:, sizes > 1e-12 * size]
     return np.linalg.qr(left - basis @ (basis.T @ left))[0]

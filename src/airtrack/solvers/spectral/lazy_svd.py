@@ -34,7 +34,8 @@ class LazySvd:
     params   "theory": the paper's numbers of solves, each to rounding error, for its own accuracies are far below it;
              "practical": two solves a shift and few at the end, each to half of its first residual
     inner    what solves (λI − M) x = w: "cg", "agd"; or "lanczos", which needs no shift and finds w by itself, in the
-             steps of Kuczyński and Woźniakowski's bound ("theory") or until the residual is δ/2 of λ ("practical")
+             steps of Kuczyński and Woźniakowski's bound ("theory") or until the residual is δ/2 of λ ("practical",
+             which promises an eigenvector and not the largest: now and then it takes λ_{k+1} for λ_k)
 
     A product costs one matvec, hence M w two. It is a framework that is easy to prove things about, not a fast SVD:
     each deflation throws a Krylov space away.
