@@ -35,7 +35,7 @@ _HOME = {
     "Verdict": "study.statement",
     "compare": "study.compare",
 }
-_PACKAGES = ("tasks", "nets", "optim", "train", "solvers", "adapt", "compress", "claims", "study", "report")
+_PACKAGES = ("tasks", "nets", "optim", "train", "solvers", "adapt", "compress", "claims", "study", "report", "sklearn")
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 import airtrack as at
 
-FOLDERS = ["tasks", "nets", "optim", "train", "solvers", "adapt", "compress", "claims"]
+FOLDERS = ["tasks", "nets", "optim", "train", "solvers", "adapt", "compress", "claims", "sklearn"]
 
 
 @pytest.mark.parametrize("name", at.__all__)

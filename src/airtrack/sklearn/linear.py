@@ -31,6 +31,13 @@ def held(X: Any) -> Any:
     return X.toarray() if issparse(X) and X.shape[0] * X.shape[1] <= SMALL else X
 
 
+def seed_of(random_state: Any) -> int:
+    """The seed of our streams; None is 0."""
+    if random_state is None:
+        return 0
+    return int(random_state.randint(2**31 - 1)) if hasattr(random_state, "randint") else int(random_state)
+
+
 class Linear(BaseEstimator):
     """Common to all: checks, weights, the solve."""
 
@@ -47,8 +54,7 @@ class Linear(BaseEstimator):
 
     def _solve(self, given: FiniteSum, where: str = "") -> Solution:
         options = cast(Any, self)
-        seed = options.random_state
-        seed = 0 if seed is None else seed if isinstance(seed, int) else int(seed.randint(2**31 - 1))
+        seed = seed_of(options.random_state)
         found = attempt(given, options.solver, tol=options.tol, passes=options.max_iter, seed=seed)
         if not found.converged:
             warnings.warn(f"{where}{found.advice}", ConvergenceWarning, stacklevel=4)

@@ -27,7 +27,7 @@ class AirtrackLogisticRegression(Classifier):
     solver         "auto", or a name, {"name": …, field: …} or part that `airtrack.solvers.solve` takes
     tol            stops when it is proved that the objective is within tol · (its fall from w = 0) of the least; by the
                    gradient where it is multinomial with intercept
-    max_iter       passes over the data at most; None: 1000, or 100 steps of a solver whose steps are dear
+    max_iter       passes over the data at most; None: 1000, more for small data
     warm_start     begin at the last `coef_`
     random_state   None is 0: the same data give the same numbers
 

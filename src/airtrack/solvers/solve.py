@@ -20,6 +20,7 @@ from airtrack.core.penalties import Nothing, separable
 from airtrack.core.streams import Streams
 
 ROUNDING = 8 * np.finfo(float).eps  # of F(0): no gap can be told from 0 below it
+MANY, MOMENT = 20_000, 2_000_000  # passes, and component gradients, that one may always spend: they are a second or two
 SLOWER = 1.1  # a look that is not free costs a pass, so that they grow rarer: this much more work between two
 
 
@@ -77,7 +78,7 @@ def solve(
              and penalty, a loss that is not convex) at a gradient of tol times that at 0; where the certificate is a
              relative residual, at residual ≤ tol
     passes   work at most: a pass is n component gradients, or one product with a matrix; None: 1000, or 100 steps of a
-             solver whose steps are dear
+             solver whose steps are dear, and more where passes take no time
     params   "theory" or "practical"; None: practical, where the solver has both
     seed     of the solver's randomness
     fields   of a solver that is named
@@ -117,7 +118,7 @@ def attempt(
     unit = _pass(given)
     if passes is None:
         step = solver.step_cost(given) / unit if hasattr(solver, "step_cost") else 1.0
-        passes = max(1000.0, 100 * step)
+        passes = max(1000.0, 100 * step, min(MANY, MOMENT / unit))
     stop, before = _Stop(given, tol), Counter(given.counts)
     meter = Meter(passes * unit, look=given.certificate, schedule=list(_looks(unit, passes)), stop=stop)
     given.metered(meter)
@@ -237,6 +238,7 @@ class Facts:
         loss, penalty = given.loss, given.penalty
         self.convex, self.smooth = loss.bounds[0] >= 0, math.isfinite(loss.bounds[1])
         self.quadratic, self.matrix = isinstance(loss, losses.Squared), len(given.shape) > 1
+        self.flat = isinstance(loss, (losses.SmoothedHinge, losses.Huber))  # where slopes are not 0, too
         self.penalised, self.separable = not isinstance(penalty, Nothing), separable(penalty)
         self.strong = given.l2 > 0 and not given.free
         # no larger than the data by much, and under a millisecond below 200; rows that are sparse fill up
@@ -278,6 +280,7 @@ RULES = [
     Rule(lambda f: f.penalised and f.sparse, "agd", {}, "sparse rows and a penalty without l2: full gradients"),
     Rule(lambda f: f.penalised and f.strong and f.condition > 30, "katyusha", {}, "a penalty, and κ/n > 30"),
     Rule(lambda f: f.penalised, "svrg", {}, "a penalty that goes by coordinates"),
+    Rule(lambda f: f.factorable and f.flat, "lbfgs", {}, "d is small, and the loss has stretches without curvature"),
     Rule(lambda f: f.factorable, "newton_cholesky", {}, "d is small: the Hessian is factorised"),
     Rule(lambda f: f.quadratic and f.spread <= 10, "pcg", {}, "quadratic, rows alike: conjugate gradients"),
     Rule(lambda f: f.quadratic and f.strong, "nu_acdm", {}, "quadratic, rows of very different lengths"),
