@@ -149,10 +149,20 @@ def test_a_wrong_gap_is_no_crash():
 def test_budget_is_shared_as_it_is_said_to():
     for budget in (1, 2, 3, 10, 1000):
         n = degree_within(budget, 2 * margin(0.1))
-        assert 2 * n + 1 <= budget or n == 0
+        assert 2 * n + 2 <= budget or n == 0
     n = degree_within(1000, 0.1)
-    calls = 1000 - (2 * n + 1)
+    calls = 1000 - (2 * n + 2)
     assert np.exp(-0.1 * n) == pytest.approx(2.0**-calls, rel=0.5)
+
+
+def test_with_two_calls_there_is_ridge_regression():
+    given, _ = Pcr().pose(STREAMS / "task")
+    plain = given.ridge(given.correlation())
+    for budget in (1, 2):
+        meter = Meter(budget)
+        given.metered(meter)
+        assert (QuickPcr().answer(given, meter, STREAMS) == plain).all()
+        assert meter.spent == 1
 
 
 @pytest.mark.parametrize("fields", [{"gap": 0.0}, {"gap": 1.0}, {"recurrence": "sideways"}])

@@ -27,7 +27,8 @@ class QuickPcr:
         x₁ = R P Aᵀb,  x_{j+1} = R (P Aᵀb + λ x_j)
 
     With α = γ / (2 + γ) the sign has error e^(−2αn), so that 1/γ · log(1/ε) calls do, 2n + 1 of them for degree n. The
-    regression halves its error with every call. The budget is shared so that both errors are equal.
+    regression halves its error with every call. The budget is shared so that both errors are equal. One more call, the
+    first, gives the ridge regression for an answer in the meantime.
 
     gap         γ: no eigenvalue of AᵀA within λ (1 ± γ)
     recurrence  "backward": Clenshaw's, b_r = 2B b_{r+1} − b_{r+2} + c_r v with B v = (1 + κ) v − 2 M M v, which the
@@ -67,8 +68,8 @@ def margin(gap: float) -> float:
 
 
 def degree_within(budget: float, decay: float) -> int:
-    """The degree n at which e^(−decay · n) of the sign equals 2^−J of the regression, in 2n + 1 + J = budget calls."""
-    return max(0, int((budget - 1) / (2 + decay / log(2))))
+    """The degree n at which e^(−decay · n) of the sign equals 2^−J of the regression, in 2n + 2 + J = budget calls."""
+    return max(0, int((budget - 2) / (2 + decay / log(2))))
 
 
 def sign_series(degree: int, alpha: float) -> Floats:
@@ -132,7 +133,7 @@ def matrix_sign(
 
 
 def regress(given: Regression, meter: Meter, sign: Callable[..., Floats]) -> Floats:
-    """Project Aᵀb by `sign`, then regress on what is left with all calls that remain.
+    """Project Aᵀb by `sign`, then regress on what is left with all calls that remain; with two, ridge regression.
 
     sign  (multiply, v, begun, save) → sgn(M) v, as `matrix_sign`
     """
@@ -141,15 +142,17 @@ def regress(given: Regression, meter: Meter, sign: Callable[..., Floats]) -> Flo
         return v - 2 * given.threshold * given.ridge(v)
 
     v = given.correlation()
-    state = meter.resume() or {"begun": {}, "projected": None, "x": np.zeros(given.d)}
-    projected, x = state["projected"], state["x"]
-    if projected is None:
-        projected = v
-        if meter.budget >= 2:  # with a single call there is the ridge regression and nothing else
-            signed = sign(multiply, v, state["begun"], lambda now: meter.save(lambda: {**state, "begun": now()}))
-            projected = (v + signed) / 2
+    if (state := meter.resume()) is None:
+        state = {"begun": {}, "x": given.ridge(v)}
+        meter.offer(state["x"])
+    x = state["x"]
+    if meter.budget < 3:
+        return x
+    if (projected := state.get("projected")) is None:
+        signed = sign(multiply, v, state["begun"], lambda now: meter.save(lambda: {"begun": now(), "x": x}))
+        projected, x = (v + signed) / 2, np.zeros(given.d)
     while meter.live():
         x = given.ridge(projected + given.threshold * x)
         meter.offer(x)
-        meter.save(lambda: {"begun": {}, "projected": projected, "x": x})
+        meter.save(lambda: {"projected": projected, "x": x})
     return x
