@@ -95,7 +95,7 @@ def det(given: FiniteSum, x: Floats, delta: float, size: float, streams: Streams
 # --------------------------------------------------------------------------------------------------------- stochastic
 
 
-def online(given: FiniteSum, x: Floats, delta: float, size: float, streams: Streams) -> Floats | None:
+def sampled(given: FiniteSum, x: Floats, delta: float, size: float, streams: Streams) -> Floats | None:
     """Neon2^online: x_t+1 = x_t − η (∇fᵢ(x_t) − ∇fᵢ(x)), the same i in both, until ‖x_t − x‖ ≥ r; then a sample tells
     whether the direction is one of negative curvature. Two gradients a step; dense rows.
 
@@ -115,7 +115,7 @@ def online(given: FiniteSum, x: Floats, delta: float, size: float, streams: Stre
 
 
 def oja(given: FiniteSum, x: Floats, delta: float, size: float, streams: Streams) -> Floats | None:
-    """Oja's rule on I − η ∇²fᵢ(x), with `online`'s step and number of steps; two gradients a step; dense rows."""
+    """Oja's rule on I − η ∇²fᵢ(x), with `sampled`'s step and number of steps; two gradients a step; dense rows."""
     eta = delta / (size * float(given.smoothness.max()))
     steps = int(np.ceil(np.log(FEW * UNLUCKY * np.sqrt(given.d)) / (eta * delta)))
     v, rng = unit(streams.rng(), given.d), streams.rng(1)
@@ -225,4 +225,4 @@ def svrg(given: FiniteSum, x: Floats, delta: float, size: float, streams: Stream
     return believed(given, x, full, w, delta)
 
 
-SEARCHES: dict[str, Search] = {"online": online, "svrg": svrg, "det": det, "oja": oja}
+SEARCHES: dict[str, Search] = {"online": sampled, "svrg": svrg, "det": det, "oja": oja}
