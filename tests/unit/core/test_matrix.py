@@ -81,6 +81,8 @@ def test_a_certificate_bounds_the_distance_to_eigenvalues():
         (np.ones((3, 2)), 3, r"3 × 2 has no 3 singular vectors; take 1 … 2"),
         (np.ones((3, 2)), 0, "no 0 singular vectors"),
         ([[1.0]], 1, "shape"),
+        (np.zeros((3, 2)), 1, "largest entry is 0, and AᵀA would not fit float64; rescale"),
+        (np.full((3, 2), 1e150), 1, r"largest entry is 1e\+150"),
     ],
 )
 def test_what_is_no_matrix_is_refused(array, k, words):

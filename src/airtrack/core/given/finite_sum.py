@@ -80,10 +80,18 @@ class FiniteSum(Oracle):
             raise SpecError(f"l2 is {l2}; it is a finite number, at least 0")
         if linear is not None and linear.shape != (self.d,):
             raise SpecError(f"linear has the shape {linear.shape}, and x has {self.d} coordinates")
+        if linear is not None and not np.isfinite(linear).all():
+            raise SpecError(f"linear[{np.flatnonzero(~np.isfinite(linear))[0]}] is not finite")
+        if not 0 <= free <= self.d:
+            raise SpecError(f"{free} coordinates are free, and x has {self.d}; take 0 … {self.d}")
+        if self._weights is not None and not self._weights.any():
+            raise SpecError("every weight is 0: there is nothing to learn from; check the weights")
         self.convexity = convexity if convexity is not None else self.l2 if self.loss.bounds[0] >= 0 else 0.0
         classes = getattr(self.loss, "classes", None)
         self.shape: tuple[int, ...] = (self.d,) if classes is None else (self.d, classes)
         self.start = np.zeros(self.shape) if start is None else np.array(start, np.float64)
+        if not np.isfinite(self.start).all():
+            raise SpecError("start is not finite; begin somewhere else")
         if self.start.shape != self.shape:
             raise SpecError(f"start has the shape {self.start.shape}, and x the shape {self.shape}")
         self._proposed: Floats | None = None
@@ -253,12 +261,13 @@ class FiniteSum(Oracle):
         assert self._seen is not None
         _, total, full = self._seen
         head = self.d - self.free
-        plain = self.penalty.value(x[:head]) + self.l2 / 2 * float((x[:head] ** 2).sum())
-        linear = 0.0 if self.linear is None else float(self.linear @ x)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # x may be anywhere
+            plain = self.penalty.value(x[:head]) + self.l2 / 2 * float((x[:head] ** 2).sum())
+            linear = 0.0 if self.linear is None else float(self.linear @ x)
             finite = bool(np.isfinite(full).all())
             gradient = float(np.linalg.norm(x - self._prox(x - full, 1.0))) if finite else np.inf
             gap = self._gap(x, full, plain) if finite else np.inf
+        gap = np.inf if np.isnan(gap) else gap
         return {"objective": float(total + linear + plain), "gap": gap, "gradient": gradient}
 
     def _gap(self, x: Floats, full: Floats, plain: float) -> float:
@@ -359,6 +368,8 @@ class FiniteSum(Oracle):
         for where, rows in self._blocks():
             with np.errstate(over="ignore", invalid="ignore"):  # x may have left the finite numbers: who asked will see
                 margins, labels = rows @ x, self._labels[where]
+                if isinstance(self._rows, Blocks) and not np.isfinite(margins).all():
+                    _refuse_nonfinite(rows, where.start)
                 values, own = self.loss.value(margins, labels), self.loss.slope(margins, labels)
                 if slopes is not None:
                     slopes[where] = own
@@ -392,27 +403,46 @@ def _matrix(rows: Any) -> tuple[Any, bool]:
     """Read-only rows, and whether they are sparse; raises `SpecError` for what is no finite matrix."""
     if isinstance(rows, Blocks):
         return rows, False
-    sparse = hasattr(rows, "indptr")
+    sparse = hasattr(rows, "tocsr")
     if not sparse:
         rows = np.ascontiguousarray(rows)
-        rows = rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float64)
     elif rows.format != "csr":
         raise SpecError(f"sparse rows are in the format {rows.format!r}; convert them: rows.tocsr()")
     if len(rows.shape) != 2 or 0 in rows.shape:
         raise SpecError(f"rows have the shape {rows.shape}; a matrix [n, d] with n, d > 0 is needed")
+    if rows.dtype not in (np.float32, np.float64):
+        if rows.dtype.kind not in "biu":
+            raise SpecError(f"rows hold {rows.dtype}, and real numbers are needed; convert them: rows.astype(float)")
+        rows = rows.astype(np.float64)
     held = rows.data if sparse else rows
-    if not np.isfinite(held.sum()) and not np.isfinite(held).all():  # the sum is quick, and finite sums are the rule
+    with np.errstate(all="ignore"):
+        total = held.sum()  # it is quick, and finite sums are the rule
+    if not np.isfinite(total) and not np.isfinite(held).all():
         bad = np.flatnonzero(~np.isfinite(held))[0]
         where = np.searchsorted(rows.indptr, bad, "right") - 1 if sparse else bad // rows.shape[1]
-        raise SpecError(f"row {where} is not finite: it holds {held.flat[bad]}; drop the row, or fill it in")
+        raise SpecError(_not_finite(where, held.flat[bad]))
     if sparse:
         _refuse_overflow(rows)
+        if not rows.has_canonical_format:  # an entry in two parts would spoil the length of its row
+            rows = rows.copy()
+            rows.sum_duplicates()
         rows = type(rows)((rows.data.view(), rows.indices, rows.indptr), shape=rows.shape, copy=False)
         rows.data.flags.writeable = False
     else:
         rows = rows.view()
         rows.flags.writeable = False
     return rows, sparse
+
+
+def _not_finite(where: Any, number: Any) -> str:
+    return f"row {where} is not finite: it holds {number}; drop the row, or fill it in"
+
+
+def _refuse_nonfinite(rows: Any, start: int) -> None:
+    """Of rows that are not in memory, as they are met."""
+    bad = np.argwhere(~np.isfinite(rows))
+    if len(bad):
+        raise SpecError(_not_finite(start + bad[0, 0], rows[tuple(bad[0])]))
 
 
 def _refuse_overflow(rows: Any) -> None:

@@ -81,15 +81,16 @@ class Agd:
             x = tau * z + (1 - tau) * y
             g = given.gradient(x)[0] + given.ridge * x
             meter.offer(x)  # here, where its certificate costs nothing
-            if entropic:
-                y = _moved(x, g, smooth, given.penalty.total)
-                z = _tilted(z, alpha * g, given.penalty.total)
-            else:
-                y = given.prox(x - g / smooth, 1 / smooth, ridge=False)
-                if constant:  # z carries the momentum: the next x is y + (1 − √q)/(1 + √q) (y − the last y)
-                    z = y + (1 / root - 1) * (y - state["y"])
+            with np.errstate(over="ignore", invalid="ignore"):  # a step that is too long is found below
+                if entropic:
+                    y = _moved(x, g, smooth, given.penalty.total)
+                    z = _tilted(z, alpha * g, given.penalty.total)
                 else:
-                    z = given.prox(z - alpha * g, alpha, ridge=False)
+                    y = given.prox(x - g / smooth, 1 / smooth, ridge=False)
+                    if constant:  # z carries the momentum: the next x is y + (1 − √q)/(1 + √q) (y − the last y)
+                        z = y + (1 / root - 1) * (y - state["y"])
+                    else:
+                        z = given.prox(z - alpha * g, alpha, ridge=False)
             if not np.isfinite(y).all():
                 raise Diverged(f"agd left the finite numbers after {k} steps; it is stable for step ≤ 1")
             state |= {"k": k + 1, "y": y, "z": z}

@@ -43,7 +43,7 @@ def epochs(given: FiniteSum, meter: Meter, state: State, steps: Any, name: str) 
         last = not meter.live(wanted + given.n + 1)
         yield full, slopes, given.components(wanted + given.n if last else wanted)
         if not np.isfinite(state["snapshot"]).all():
-            raise Diverged(f"{name} left the finite numbers in epoch {state['epoch']}; take a smaller step")
+            raise Diverged(f"{name} left the finite numbers in epoch {state['epoch']}; it is stable for step ≤ 1")
         state["epoch"] += 1
         meter.save(lambda: dict(state))
     meter.offer(state["snapshot"])

@@ -39,7 +39,7 @@ def remember(given: FiniteSum, meter: Meter, streams: Streams, name: str, step: 
             else:
                 _dense(given.loss, given.penalty, data, x, mean, slopes, law, decays[0], head)
         if not np.isfinite(x).all():
-            raise Diverged(f"{name} left the finite numbers in epoch {state['epoch']}; take a smaller step")
+            raise Diverged(f"{name} left the finite numbers in epoch {state['epoch']}; it is stable for step ≤ 1")
         meter.offer(x.copy())
         state["epoch"] += 1
         meter.save(lambda: {"epoch": state["epoch"], "x": x, "mean": mean, "slopes": slopes})
