@@ -26,12 +26,14 @@ class Sgd:
     schedule  "constant": η_t = step/L; "sqrt": step/(L √(1 + t)), t in steps for theory and in passes in practice
     params    "theory": the answer is one of the iterates, drawn with chance ∝ η_t, which is what the bound on ‖∇F‖ is
               about; "practical": the last iterate
+    averaged  the answer is the average of the iterates, with weights that grow in proportion to time, instead
     step      multiplies η; tune it
     batch     components a step; more than one with dense rows only
 
     The step is renewed ten times a pass, or every 200 components. L is the greatest Lᵢ.
 
-    Source: Robbins, Monro (1951); Ghadimi, Lan (2013) for the random iterate.
+    Source: Robbins, Monro (1951); Ghadimi, Lan (2013) for the random iterate; Shamir, Zhang (2013) for
+    the average.
 
     >>> from airtrack.tasks.nonconvex.sigmoid_sum import SigmoidSum
     >>> given, judge = SigmoidSum(n=200, d=5).pose(Streams(0) / "task")
@@ -44,6 +46,7 @@ class Sgd:
     schedule: Literal["constant", "sqrt"] = "sqrt"
     params: Literal["theory", "practical"] = "theory"
     step: Annotated[float, Gt(0)] = 1.0
+    averaged: bool = False
     batch: Annotated[int, Ge(1)] = 1
 
     accepts: ClassVar[type] = FiniteSum
@@ -74,11 +77,13 @@ class Sgd:
             count = given.components(stretch)
             rng, coin = ((streams / name).rng(number) for name in ("indices", "pick"))
             law = Law(1.0, 0.0, float(eta), given.l2)
-            walk(given, law, sampler, rng, count, scale, anchor, x, x.copy(), self.batch, averaged=False)
+            mean = walk(given, law, sampler, rng, count, scale, anchor, x, x.copy(), self.batch, self.averaged)
             if not np.isfinite(x).all():
                 raise Diverged(f"sgd left the finite numbers after {number * stretch} gradients; take a smaller step")
             mass = state["mass"] + eta * count
             pick = x if not theory or coin.random() * mass < eta * count else state["pick"]
+            if self.averaged:
+                pick = state["pick"] + 2 / (number + 2) * (mean - state["pick"])
             state = {"stretch": number + 1, "x": x, "pick": pick, "mass": mass}
             meter.offer(pick)
             meter.save(lambda: dict(state))
