@@ -59,3 +59,11 @@ def test_svd() -> None:
     assert arms[1].startswith("placebo")
     assert {"svds arpack, tol .1", "randomized_svd, 4", "block_krylov, 8", "lazy_svd, cg, .1"} <= set(arms)
     assert re.search(r"lazy_svd, cg, .1 takes \d+\.\d times the products of svds arpack", text)
+
+
+def test_streaming() -> None:
+    lines = printed("streaming.py", "--quick").splitlines()
+    arms = [line[:30].strip() for line in lines if re.search(r" \d+\.\d\d \(.*\) +\d\.\d\de", line)]
+    assert arms[1].startswith("placebo")
+    assert {"oja, told the gap", "IncrementalPCA, 5d = default", "covariance and eigh"} <= set(arms)
+    assert re.search(r"takes ≥ 10 times as long \(\d+\.\d\), at no less error \(\d+\.\d\d of it\)", lines[-2])
