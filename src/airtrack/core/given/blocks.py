@@ -32,15 +32,23 @@ class Blocks:
     @classmethod
     def open(cls, file: str | Path, room: int = 1 << 26) -> Blocks:
         """The two-dimensional array of an `.npy` file, mapped `room` bytes at a time: less address space is enough."""
-        whole = np.lib.format.open_memmap(file, "r") if Path(file).stat().st_size <= room else None
+        size = Path(file).stat().st_size
         with Path(file).open("rb") as stream:
-            version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, kind = read(stream)
+            try:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, fortran, kind = read(stream)
+            except ValueError as error:
+                raise SpecError(f"{file} is no .npy file: {error}; write it by numpy.save") from None
             offset = stream.tell()
-        if len(shape) != 2 or fortran or kind.kind != "f":
+        if len(shape) != 2 or fortran or kind not in (np.float32, np.float64):
             fact = f"{file} holds an array of shape {shape} and type {kind}{', column by column' if fortran else ''}"
-            raise SpecError(f"{fact}; save a two-dimensional float array row by row: numpy.ascontiguousarray")
+            raise SpecError(f"{fact}; save a matrix of float32 or float64 row by row: numpy.ascontiguousarray")
+        needed = offset + shape[0] * shape[1] * kind.itemsize
+        if size < needed:
+            fact = f"{file} is {size} bytes long, and its header asks for {needed}"
+            raise SpecError(f"{fact}: it is truncated; write it again")
+        whole = np.lib.format.open_memmap(file, "r") if size <= room else None
         width = shape[1] * kind.itemsize
         block = max(1, room // max(width, 1))
 

@@ -402,6 +402,8 @@ class FiniteSum(Oracle):
 def _matrix(rows: Any) -> tuple[Any, bool]:
     """Read-only rows, and whether they are sparse; raises `SpecError` for what is no finite matrix."""
     if isinstance(rows, Blocks):
+        if 0 in rows.shape:
+            raise SpecError(_no_matrix(rows.shape))
         return rows, False
     sparse = hasattr(rows, "tocsr")
     if not sparse:
@@ -409,7 +411,7 @@ def _matrix(rows: Any) -> tuple[Any, bool]:
     elif rows.format != "csr":
         raise SpecError(f"sparse rows are in the format {rows.format!r}; convert them: rows.tocsr()")
     if len(rows.shape) != 2 or 0 in rows.shape:
-        raise SpecError(f"rows have the shape {rows.shape}; a matrix [n, d] with n, d > 0 is needed")
+        raise SpecError(_no_matrix(rows.shape))
     if rows.dtype not in (np.float32, np.float64):
         if rows.dtype.kind not in "biu":
             raise SpecError(f"rows hold {rows.dtype}, and real numbers are needed; convert them: rows.astype(float)")
@@ -432,6 +434,10 @@ def _matrix(rows: Any) -> tuple[Any, bool]:
         rows = rows.view()
         rows.flags.writeable = False
     return rows, sparse
+
+
+def _no_matrix(shape: Any) -> str:
+    return f"rows have the shape {tuple(shape)}; a matrix [n, d] with n, d > 0 is needed"
 
 
 def _not_finite(where: Any, number: Any) -> str:
