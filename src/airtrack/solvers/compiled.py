@@ -1,6 +1,8 @@
 """Losses and penalties of the core inside compiled loops: each is compiled for its class, with nothing to look up.
 
 slope(loss, u, b), value(loss, u, b), curve(loss, u, b), settle(loss, u, s, q, b), shrink(penalty, v, step)
+
+And `fetch`, for loops over sparse rows in random order.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import overload, register_jitable
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload, register_jitable
 
 # Sums may be taken in any order, so that they become vector instructions; no assumption that numbers are finite.
 QUICK = {"reassoc", "contract", "arcp", "nsz"}
@@ -101,3 +105,46 @@ def _settle(self, u, s, q, b):
 @overload(shrink, inline="always")
 def _shrink(self, v, step):
     return _formula(self, "shrink")
+
+
+AHEAD = 8  # steps that a row is asked for before it is used: about the latency of memory over the time of a step
+
+
+def _load(_, array, index):  # pragma: no cover  (compiled)
+    """Start to load the line of cache that holds the entry at `index` of a contiguous array."""
+
+    def generate(context, builder, signature, arguments):
+        array, index = arguments
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        place = builder.bitcast(
+            builder.gep(context.make_array(signature.args[0])(context, builder, array).data, [index]), byte
+        )
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        read, keep, data = number(0), number(3), number(1)
+        builder.call(
+            cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8"), [place, read, keep, data]
+        )
+        return context.get_dummy_value()
+
+    return types.void(array, index), generate
+
+
+_prefetch: Any = intrinsic(_load)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def fetch(rows, facts, ids, t):  # pragma: no cover  (compiled)
+    """Ask for sparse row ids[t + 8] and row ids[t + 8] of facts [n, k], which step t + 8 needs.
+
+    Rows in random order are waited for most of the time otherwise: 2.5 times as long a pass at 100 000 rows of 20.
+    """
+    entries, columns, starts = rows
+    if t + 2 * AHEAD < len(ids):
+        _prefetch(starts, ids[t + 2 * AHEAD])
+    if t + AHEAD < len(ids):
+        i = ids[t + AHEAD]
+        _prefetch(facts, i * facts.shape[1])
+        for k in range(starts[i], starts[i + 1], 8):
+            _prefetch(entries, k)
+        for k in range(starts[i], starts[i + 1], 16):
+            _prefetch(columns, k)

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from airtrack.core.given import FiniteSum, Floats
-from airtrack.solvers.compiled import QUICK, shrink, slope
+from airtrack.solvers.compiled import QUICK, fetch, shrink, slope
 from airtrack.solvers.convex.epochs import CHUNK, Sampler
 
 
@@ -166,9 +166,11 @@ def _forward(state, j, p, averaged):  # pragma: no cover  (compiled)
 @njit(cache=True, nogil=True, fastmath=QUICK)
 def _sparse(loss, data, state, tables, steps, pull, head, averaged):  # pragma: no cover  (compiled)
     entries, columns, starts, labels, ids, scale, slopes = data
+    rows, facts = (entries, columns, starts), slopes.reshape(-1, 1)
     tau, hold, alpha, decay = steps
     rest = 1 - tau - hold
     for now in range(len(ids)):
+        fetch(rows, facts, ids, now)
         i, u = ids[now], 0.0
         for k in range(starts[i], starts[i + 1]):
             j = columns[k]

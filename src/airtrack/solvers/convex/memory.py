@@ -9,7 +9,7 @@ from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
-from airtrack.solvers.compiled import QUICK, shrink, slope
+from airtrack.solvers.compiled import QUICK, fetch, shrink, slope
 from airtrack.solvers.convex.epochs import Sampler
 
 
@@ -28,22 +28,25 @@ def remember(given: FiniteSum, meter: Meter, streams: Streams, name: str, step: 
     law, decays = (step, boost, 1 / given.n), (1 / (1 + step * given.l2), 1.0)
     late = np.zeros(given.d, np.int64)  # steps after which a coordinate was last up to date
     tables = np.array([_powers(given.n, decay) for decay in decays]) if given.sparse else np.zeros((2, 1, 2))
-    x, mean, slopes = state["x"].copy(), state["mean"].copy(), state["slopes"].copy()
+    x, mean = state["x"].copy(), state["mean"].copy()
+    facts = np.column_stack([state["slopes"], given.weights, given.labels, np.zeros(given.n)])
     while meter.live(1):
         order = sampler.draw((streams / "indices").rng(state["epoch"]), given.components(given.n))
-        for rows, labels, at, ids in given.visits(order):
-            data = (rows, labels, at, ids, given.weights)
+        for rows, _, at, ids in given.visits(order):
             if given.sparse:
                 late[:] = 0
-                _sparse(given.loss, data, x, mean, slopes, late, tables, law, head)
+                _sparse(given.loss, rows, ids, facts, x, mean, late, tables, law, head)
             else:
-                _dense(given.loss, given.penalty, data, x, mean, slopes, law, decays[0], head)
+                _dense(given.loss, given.penalty, rows, at, ids, facts, x, mean, law, decays[0], head)
         if not np.isfinite(x).all():
             raise Diverged(f"{name} left the finite numbers in epoch {state['epoch']}; it is stable for step ≤ 1")
         meter.offer(x.copy())
         state["epoch"] += 1
-        meter.save(lambda: {"epoch": state["epoch"], "x": x, "mean": mean, "slopes": slopes})
+        meter.save(lambda: {"epoch": state["epoch"], "x": x, "mean": mean, "slopes": facts[:, SLOPE].copy()})
     return x
+
+
+SLOPE, WEIGHT, LABEL = range(3)  # of a component's row, which is half a line of cache: sᵢ, wᵢ, bᵢ
 
 
 def _powers(count: int, decay: float) -> Floats:
@@ -53,15 +56,14 @@ def _powers(count: int, decay: float) -> Floats:
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _dense(loss, penalty, data, x, mean, slopes, law, decay, head):  # pragma: no cover  (compiled)
-    rows, labels, at, ids, weights = data
+def _dense(loss, penalty, rows, at, ids, facts, x, mean, law, decay, head):  # pragma: no cover  (compiled)
     step, boost, share = law
     for t in range(len(ids)):
         i, row, u = ids[t], rows[at[t]], 0.0
         for j in range(len(x)):
             u += row[j] * x[j]
-        now = slope(loss, u, labels[i])
-        change, slopes[i] = weights[i] * (now - slopes[i]), now
+        now = slope(loss, u, facts[i, LABEL])
+        change, facts[i, SLOPE] = facts[i, WEIGHT] * (now - facts[i, SLOPE]), now
         for j in range(head):
             x[j] = shrink(penalty, decay * (x[j] - step * (mean[j] + boost * change * row[j])), step * decay)
             mean[j] += share * change * row[j]
@@ -71,12 +73,13 @@ def _dense(loss, penalty, data, x, mean, slopes, law, decay, head):  # pragma: n
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _sparse(loss, data, x, mean, slopes, late, tables, law, head):  # pragma: no cover  (compiled)
+def _sparse(loss, rows, ids, facts, x, mean, late, tables, law, head):  # pragma: no cover  (compiled)
     """A coordinate that no row touches moves by a fixed affine map: it is left behind, and catches up when one does."""
-    (entries, columns, starts), labels, _, ids, weights = data
+    entries, columns, starts = rows
     step, boost, share = law
     decay = tables[0, 1, 0]
     for t in range(len(ids)):
+        fetch(rows, facts, ids, t)
         i, u = ids[t], 0.0
         for k in range(starts[i], starts[i + 1]):
             j = columns[k]
@@ -84,8 +87,8 @@ def _sparse(loss, data, x, mean, slopes, late, tables, law, head):  # pragma: no
             x[j] = p[0] * x[j] - p[1] * step * mean[j]
             late[j] = t + 1
             u += entries[k] * x[j]
-        now = slope(loss, u, labels[i])
-        change, slopes[i] = weights[i] * (now - slopes[i]), now
+        now = slope(loss, u, facts[i, LABEL])
+        change, facts[i, SLOPE] = facts[i, WEIGHT] * (now - facts[i, SLOPE]), now
         for k in range(starts[i], starts[i + 1]):
             j = columns[k]
             x[j] = (decay if j < head else 1.0) * (x[j] - step * (mean[j] + boost * change * entries[k]))

@@ -14,7 +14,7 @@ from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError, part
 from airtrack.core.penalties import Nothing
 from airtrack.core.streams import Streams
-from airtrack.solvers.compiled import QUICK, settle, shrink, slope
+from airtrack.solvers.compiled import QUICK, fetch, settle, shrink, slope
 from airtrack.solvers.convex.dual import check, dual_start
 from airtrack.solvers.convex.epochs import Sampler
 
@@ -208,6 +208,7 @@ def _dual_sparse(loss, rows, at, ids, facts, image, law, ridge):  # pragma: no c
     entries, columns, starts = rows
     scale, near, decay = 1.0, law[1], law[4]
     for t in range(len(ids)):
+        fetch(rows, facts, ids, t)
         i, u, w = ids[t], 0.0, 0.0
         if facts[i, ROOT] > 0:
             for k in range(starts[i], starts[i + 1]):

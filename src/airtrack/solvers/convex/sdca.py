@@ -11,7 +11,7 @@ from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
 from airtrack.core.part import part
 from airtrack.core.streams import Streams
-from airtrack.solvers.compiled import QUICK, settle, shrink
+from airtrack.solvers.compiled import QUICK, fetch, settle, shrink
 from airtrack.solvers.convex.dual import check, dual_start
 
 
@@ -85,6 +85,7 @@ def _facts(given: FiniteSum) -> Floats:
 def _sparse(loss, penalty, rows, labels, at, ids, facts, v, scale):  # pragma: no cover  (compiled)
     entries, columns, starts = rows
     for t in range(len(ids)):
+        fetch(rows, facts, ids, t)
         i = ids[t]
         slope, size = facts[i, SLOPE], facts[i, SIZE]
         if size > 0:
