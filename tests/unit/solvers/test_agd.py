@@ -229,6 +229,15 @@ def test_it_takes_several_classes_with_intercepts(params):
     assert given.certificate(answer(Agd(params=params), given, 2000))["gap"] < 1e-12
 
 
+@pytest.mark.parametrize("params", ["theory", "practical"])
+def test_an_intercept_does_not_cost_the_linear_rate(params):
+    a = np.c_[rows(), np.ones(N)]
+    given = FiniteSum(a, np.sign(targets() + 0.3 * np.sin(np.arange(N))), l2=1e-4, free=1)
+    linear = given.certificate(answer(Agd(params=params), given, 1000))["gap"]
+    slow = given.certificate(answer(Agd(params=params), given.like(convexity=0.0), 1000))["gap"]
+    assert linear < 1e-3 * slow
+
+
 def test_a_step_too_large_is_a_result():
     with pytest.raises(Diverged, match=r"agd left the finite numbers after \d+ steps; it is stable for step ≤ 1"):
         answer(Agd(step=100), squared(), 1000)

@@ -26,7 +26,8 @@ class Agd:
         z ← argmin V(z', z) + α ⟨g, z'⟩ + α ψ(z')          a mirror step: small gradients make its regret small
 
     With α = (k + 2)/2L and τ = 1/αL the error falls as 1/k². Where f is strongly convex (σ is a part of f here), it
-    starts afresh every √(8κ) steps, which halves the error.
+    starts afresh every √(8κ) steps, which halves the error. Along an intercept, which σ leaves alone, the losses are
+    trusted to bend F as much.
 
     geometry  "euclidean": V = ½ ‖z' − z‖²; "simplex": for a sum over {x ≥ 0, Σ x = total}, V the relative entropy,
               the gradient step's norm ‖·‖₁, L the largest |a_ij|² instead of an eigenvalue, and no restarts
@@ -67,7 +68,7 @@ class Agd:
         begun = meter.resume() or self._begin(given, meter, streams)
         flat = given.prox(given.zero(), 1.0, ridge=False)
         state: State = begun or {"k": 0, "smooth": 1.0, "y": flat, "z": flat}  # no budget for a first look at L
-        smooth, sigma = state["smooth"], 0.0 if given.free else given.convexity
+        smooth, sigma = state["smooth"], given.convexity
         constant = self.params == "practical" and sigma > 0 and not entropic
         restarts = sigma > 0 and not constant and not entropic  # from a y with zeros, which tilting leaves at zero
         period = int(np.ceil(np.sqrt(8 * smooth / sigma))) if restarts else None

@@ -77,17 +77,17 @@ class Katyusha:
         indices, theory = streams / "indices", self.params == "theory"
         steps = given.n * (2 if theory else 1)
         sampler, scale, smoothness = sampling(given, self.sampling)
-        noise = fear = smoothness / self.batch / self.step
+        noise = largest = smoothness / self.batch / self.step  # L/b, and max(L/b, L_f)
         if self.batch > 1:
-            fear = max(noise, given.smoothness.mean() / self.step)
-        hold = noise / fear / 2
+            largest = max(noise, given.smoothness.mean() / self.step)
+        hold = noise / largest / 2
         zero = given.zero()
         state = meter.resume() or {"epoch": 0, "y": zero, "z": zero, "snapshot": zero}
         for full, slopes, count in epochs(given, meter, state, lambda epoch: steps, "katyusha"):
             tau = 2 / (state["epoch"] + 4)
             if given.l2 > 0:
-                tau = min(float(np.sqrt(2 * hold * steps / self.batch * given.l2 / (3 * fear))), hold)
-            alpha = 1 / (3 * tau * fear)
+                tau = min(float(np.sqrt(2 * hold * steps / self.batch * given.l2 / (3 * largest))), hold)
+            alpha = 1 / (3 * tau * largest)
             law = Law(tau, hold, alpha, given.l2, 1 + alpha * given.l2)
             y, z, anchor = state["y"].copy(), state["z"].copy(), (state["snapshot"], full, slopes)
             rng = indices.rng(state["epoch"])
