@@ -336,6 +336,26 @@ def test_the_same_pairs_whatever_the_columns_are_mixed_by():
     assert mixed == pytest.approx(rho, rel=1e-8)
 
 
+@pytest.mark.parametrize("solver", SOLVERS, ids=str)
+def test_a_rank_below_k_is_no_trouble(solver):
+    matrix = np.outer(STREAMS.rng().standard_normal(20), np.arange(1.0, 13))
+    given = Matrix(matrix, k=3)
+    given.metered(Meter(1000))
+    answer = solver.answer(given, given._meter, STREAMS)
+    assert np.isfinite(answer).all()
+    assert given.certificate(answer)["residual"] < 1e-12
+    assert np.linalg.norm(matrix @ np.linalg.qr(answer)[0]) == pytest.approx(np.linalg.norm(matrix), rel=1e-10)
+
+
+def test_no_correlation_is_an_answer_and_no_scale_is_an_error():
+    assert abs(canonical(np.eye(50)[:, :4], np.eye(50)[:, 4:7], 2)[2]).max() < 1e-9
+    x, y = STREAMS.rng().standard_normal((50, 4)), STREAMS.rng(1).standard_normal((50, 3))
+    twice, rho = canonical(np.hstack([x, x[:, :1]]), y, 2)[2], canonical(x, y, 2)[2]
+    assert twice == pytest.approx(rho, rel=1e-6)
+    with pytest.raises(SpecError, match=r"lost in rounding errors; bring the columns to one scale, or add a ridge"):
+        canonical(1e8 * x, 1e-8 * y, 2)
+
+
 def test_a_tolerance_out_of_reach_is_said_to_be():
     x = np.vander(np.linspace(0.5, 1, 60), 9)  # condition of XᵀX: 10¹³
     with pytest.raises(SpecError, match="residual of 1e-14 is out of reach; rounding leaves"):

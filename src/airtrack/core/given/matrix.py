@@ -9,6 +9,8 @@ import numpy as np
 from airtrack.core.given.oracle import Floats, Oracle
 from airtrack.core.part import SpecError
 
+SMALL = 1e-140  # its square is a float64, with room for sums
+
 
 class Matrix(Oracle):
     """A matrix A [n, d] whose k leading right singular vectors are asked for, one product being the unit of work.
@@ -35,6 +37,9 @@ class Matrix(Oracle):
             raise SpecError(
                 f"a matrix of {self.n} × {self.d} has no {k} singular vectors; take 1 … {min(self.shape)}", "k"
             )
+        entries = _entries(array)
+        if entries is not None and not SMALL < (largest := float(np.abs(entries).max(initial=0))) < 1 / SMALL:
+            raise SpecError(f"the largest entry is {largest:g}, and AᵀA would not fit float64; rescale the matrix")
         self.k = k
 
     def apply(self, x: Floats) -> Floats:
@@ -75,8 +80,8 @@ def checked(array: Any, what: str) -> Any:
     shape = getattr(array, "shape", ())
     if len(shape) != 2 or min(shape) < 1:
         raise SpecError(f"{what} has the shape {tuple(shape)}; give [n, d] with n, d ≥ 1")
-    entries = array if isinstance(array, np.ndarray) else getattr(array, "data", None)  # of a sparse one
-    if isinstance(entries, np.ndarray):
+    entries = _entries(array)
+    if entries is not None:
         if entries.dtype.kind not in "fiu":
             raise SpecError(f"{what} holds {entries.dtype}, no real numbers; convert it to float64")
         if not np.isfinite(entries).all():
@@ -85,3 +90,9 @@ def checked(array: Any, what: str) -> Any:
         array = array.view()
         array.flags.writeable = False  # the judge works with the same numbers
     return array
+
+
+def _entries(array: Any) -> np.ndarray[Any, Any] | None:
+    """The entries of a dense array, those that are held of a sparse one, None of what shows none."""
+    entries = array if isinstance(array, np.ndarray) else getattr(array, "data", None)
+    return entries if isinstance(entries, np.ndarray) else None

@@ -10,6 +10,7 @@ import numpy as np
 
 from airtrack.core.given import Floats
 
+ZERO = 1e-10  # of the first shift: an eigenvalue below it is taken for zero
 FINEST = 1e-7  # a shift that is so near to an eigenvalue leaves half of float64's digits to the solves
 ROUNDING = 1e-13  # of the right-hand side: a residual in float64 cannot be asked to be less
 
@@ -85,6 +86,7 @@ class Search(NamedTuple):
     value    wᵀAw
     shift    λ, which has to lie above the largest eigenvalue λ₁
     gap      what λ − λ₁ is at least, as far as is known
+    nothing  a distance that is none: what is left may have no positive eigenvalue to be near to, relative to itself
     solves   since the shift was last changed
     stage    0: the shift comes down; 1: it stays; 2: done
     """
@@ -95,6 +97,7 @@ class Search(NamedTuple):
     value: float
     shift: float
     gap: float
+    nothing: float = 0.0
     solves: int = 0
     stage: int = 0
 
@@ -111,12 +114,12 @@ def tenth(of: float, run: int) -> float:
 Solve = Callable[[Pencil, Deflation, Search, float], tuple[Floats, Floats, bool]]
 
 
-def begin(pencil: Pencil, out: Deflation, w: Floats, shift: float, gap: float) -> Search:
+def begin(pencil: Pencil, out: Deflation, w: Floats, shift: float, gap: float, nothing: float = 0.0) -> Search:
     """A search from w [d]. The shift has to lie above λ₁, and be no guess: see `above`."""
     w = out.primal(w)
     w = w / np.linalg.norm(w)
     image = pencil.image(w)
-    return _placed(pencil, w, image, Search(w, w, image, 0.0, shift, gap))
+    return _placed(pencil, w, image, Search(w, w, image, 0.0, shift, gap, nothing))
 
 
 def advance(pencil: Pencil, out: Deflation, at: Search, plan: Plan, solve: Solve) -> Search:
@@ -133,7 +136,8 @@ def advance(pencil: Pencil, out: Deflation, at: Search, plan: Plan, solve: Solve
     if at.stage == 0 and after.solves > plan.locate:
         distance = 0.5 / (reach - plan.margin)
         shift = at.shift - distance / 2
-        return after._replace(shift=shift, gap=distance / 2, solves=0, stage=int(distance <= plan.delta * shift / 3))
+        near = distance <= max(plan.delta * shift / 3, at.nothing)
+        return after._replace(shift=shift, gap=distance / 2, solves=0, stage=int(near))
     return after._replace(stage=2) if at.stage == 1 and after.solves >= plan.polish else after
 
 

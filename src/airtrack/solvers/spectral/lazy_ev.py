@@ -12,6 +12,7 @@ from airtrack.core.meter import BudgetSpent, Meter, State
 from airtrack.core.part import SpecError
 from airtrack.core.streams import Streams
 from airtrack.solvers.spectral.appx_pca import (
+    ZERO,
     Deflation,
     Pencil,
     Plan,
@@ -21,6 +22,8 @@ from airtrack.solvers.spectral.appx_pca import (
     begin,
     conjugate_gradient,
 )
+
+ENOUGH = 5000  # solves a vector; the theory's numbers need some hundreds
 
 
 class Method(NamedTuple):
@@ -44,13 +47,16 @@ class Method(NamedTuple):
     direct: Callable[[int, Deflation, Floats], tuple[Floats, Floats]] | None = None
 
 
+SHIFT = ("at", "gap", "nothing")
+
+
 class Progress(NamedTuple):
     """Where a method stands.
 
     run       complete runs so far
     answer    [d, k]: of the first run what is found, filled up with its start; later the last complete run's
     found     [d, s], and B times it
-    shift     above what is left, and how far at least; None before the first vector
+    shift     above what is left, how far at least, and what counts as no distance; None before the first vector
     searches  the one going on, or two: of the largest eigenvalue of A, and of −A
     """
 
@@ -58,18 +64,20 @@ class Progress(NamedTuple):
     answer: Floats
     found: Floats
     images: Floats
-    shift: tuple[float, float] | None = None
+    shift: tuple[float, float, float] | None = None
     searches: tuple[Search, ...] = ()
 
     def state(self) -> State:
         searches = {str(i): search._asdict() for i, search in enumerate(self.searches)}
-        shift = None if self.shift is None else {"at": self.shift[0], "gap": self.shift[1]}
+        shift = None if self.shift is None else dict(zip(SHIFT, self.shift))
         return {**self._asdict(), "shift": shift, "searches": searches}
 
     @classmethod
     def of(cls, state: State) -> Progress:
         searches = tuple(Search(**state["searches"][name]) for name in sorted(state["searches"]))
-        shift = None if state["shift"] is None else (state["shift"]["at"], state["shift"]["gap"])
+        shift = (
+            None if state["shift"] is None else (state["shift"]["at"], state["shift"]["gap"], state["shift"]["nothing"])
+        )
         return cls(**{**state, "shift": shift, "searches": searches})
 
     @classmethod
@@ -94,11 +102,14 @@ def found(pencil: Pencil, method: Method, meter: Meter, streams: Streams) -> Flo
 
 
 def complete(pencil: Pencil, at: Progress, method: Method, streams: Streams) -> Progress:
-    """The end of the run that `at` is in."""
+    """The end of the run that `at` is in. Raises `SpecError` where rounding errors keep it from one."""
     run = at.run
-    while at.run == run:
+    for _ in range(ENOUGH * method.k):
         at = step(pencil, at, method, streams)
-    return at
+        if at.run > run:
+            return at
+    fact = f"{at.found.shape[1]} of {method.k} eigenvectors were found, and the next one is lost in rounding errors"
+    raise SpecError(f"{fact}; bring the columns to one scale, or add a ridge")
 
 
 def generalised(
@@ -156,18 +167,19 @@ def step(pencil: Pencil, at: Progress, method: Method, streams: Streams) -> Prog
         w = (streams / "vectors").rng(at.run * method.k + s).standard_normal(d)
         if method.direct is not None:
             return _found(at, method, *method.direct(at.run, out, out.primal(w)))
-        shift, gap = at.shift or (0.0, 0.0)
-        if at.shift is None:
-            shift, gap, w = method.bound(at.run, w)
+        shift = at.shift
+        if shift is None:
+            top, gap, w = method.bound(at.run, w)
+            shift = (top, gap, ZERO * top)
         ends = (pencil, Negative(pencil)) if method.both else (pencil,)
-        return at._replace(searches=tuple(begin(end, out, w, shift, gap) for end in ends))
+        return at._replace(searches=tuple(begin(end, out, w, *shift) for end in ends))
     ends = (pencil, Negative(pencil))[: len(at.searches)]
     plan = method.plan(at.run)
     searches = _together(tuple(advance(end, out, each, plan, method.solve) for end, each in zip(ends, at.searches)))
     best = max(searches, key=lambda search: search.value)
     if not best.done:
         return _shown(at._replace(searches=searches), best.w, method.k)
-    after = at._replace(shift=(best.shift, best.gap), searches=())
+    after = at._replace(shift=(best.shift, best.gap, best.nothing), searches=())
     v = out.primal(best.w)
     return _found(after, method, v, out.dual(best.dual))
 
