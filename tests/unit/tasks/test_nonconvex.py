@@ -6,6 +6,7 @@ import pytest
 from airtrack.core import losses
 from airtrack.core.part import SpecError
 from airtrack.core.streams import Streams
+from airtrack.tasks.convex.flat_quadratic import FlatQuadratic
 from airtrack.tasks.nonconvex.robust_regression import RobustRegression
 from airtrack.tasks.nonconvex.saddle import Saddle
 from airtrack.tasks.nonconvex.sigmoid_sum import SigmoidSum
@@ -80,6 +81,22 @@ def test_components_disagree_at_the_saddle_only_with_noise():
         slopes = given.gradient(np.zeros(10))[1]
         assert slopes.std() == pytest.approx(expected, rel=0.1)
         assert abs(slopes.mean()) < 1e-15
+
+
+def test_a_flat_quadratic_has_its_spectrum_and_the_same_noise_in_all_directions():
+    given, judge = FlatQuadratic(d=5, copies=4000, noise=0.3).pose(STREAMS / "task")
+    at, best = dense(given), judge.truth["optimum"]
+    hessian = given.rows.T @ given.rows / given.n
+    sizes = np.sort([1.0, *np.geomspace(1e-2, 1e-4, 4)])
+    assert np.allclose(np.linalg.eigvalsh(hessian), sizes, rtol=1e-9)
+    single = given.rows * given.loss.slope(given.rows @ best, given.labels)[:, None]
+    assert np.linalg.norm(single.mean(0)) < 1e-14
+    assert np.allclose(np.linalg.eigvalsh(single.T @ single / given.n), 0.3**2 / 5, rtol=0.1)
+    x = STREAMS.rng().standard_normal(5)
+    assert judge(x)["gradient"] == pytest.approx(np.linalg.norm(hessian @ (x - best)), rel=1e-9)
+    x = best + 0.1 * x
+    least, value, start = at(best)[0], at(x)[0], at(np.zeros(5))[0]
+    assert judge(x)["gap"] == pytest.approx((value - least) / (start - least), rel=1e-9)
 
 
 def test_the_start_is_where_it_is_said_to_be():
