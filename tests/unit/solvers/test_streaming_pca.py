@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import IncrementalPCA
 
+from airtrack.core.given import Stream
 from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError
 from airtrack.core.problem import Diverged
@@ -156,6 +157,19 @@ def test_oja_outside_the_bench_is_oja_within():
     held.update(given.draw(995))
     assert held.t == 995
     assert judge(held.basis)["sin2"] == pytest.approx(run(rule, task, 995)["sin2"], rel=1e-9)
+
+
+@pytest.mark.parametrize("params", ["theory", "practical"])
+def test_zeros_tell_oja_nothing(params):
+    held = OjaState(Oja(params=params, batch=3), 2, basis=np.eye(6, 2))
+    held.update(np.zeros((7, 6)))
+    assert (held.basis == np.eye(6, 2)).all()
+    held.update(samples(200, 6))
+    assert held.basis.T @ held.basis == pytest.approx(np.eye(2), abs=1e-12)
+    still = Stream(lambda i: np.zeros((64, 6)), d=6, k=2, block=64)
+    meter = Meter(200)
+    still.metered(meter)
+    assert np.linalg.matrix_rank(OjaPlus(params=params).answer(still, meter, STREAMS)) == 1
 
 
 def test_oja_plus_takes_its_columns_in_turn():

@@ -101,9 +101,10 @@ class OjaState:
         starts = np.arange(0, len(samples), self.rule.batch)
         ends = np.append(starts[1:], len(samples))
         energies = self.energy + np.cumsum(np.add.reduceat(np.einsum("nd,nd->n", samples, samples), starts))
-        with np.errstate(over="ignore"):
-            falling = np.maximum(self.t + starts - self.wait, 0)
+        falling = np.maximum(self.t + starts - self.wait, 0)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             rates = self.rule.rate(falling, energies / (self.t + ends), len(self.basis), self.k)
+        rates = np.where(energies > 0, rates, 0.0)  # zeros say nothing, not even how long a step may be
         basis, done = _steps(self.basis, np.ascontiguousarray(samples), starts, ends, rates)
         if done < len(starts):
             seen = self.t + starts[done]

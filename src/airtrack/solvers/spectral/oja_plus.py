@@ -52,7 +52,7 @@ class OjaPlus:
             stage = rule.flat(held.energy / max(held.t, 1), given.d, 1)
             held.wait = stage * (given.k.bit_length() - 1)
             width = held.basis.shape[1]
-            if held.t and (wanted := columns(given.k, int(held.t / stage))) > width:
+            if held.energy and (wanted := columns(given.k, int(held.t / stage))) > width:
                 held.widen(new[:, width:wanted])
             held.update(given.draw(self.batch))
             meter.offer(_padded(held.basis, given.k))
