@@ -35,7 +35,7 @@ class HistoryPca:
 
     Sources: Yang, Hsieh, Wang, "History PCA" (arXiv 2018), for the past in the update; Gittens, Mahoney (ICML 2013)
     for the Nyström form; Weng, Zhang, Hwang (IEEE TPAMI 2003) for forgetting. Their combination, the spare columns and
-    the constants are ours, chosen on spectra (flat, 1/√j, .8^j, spiked) and seeds that no benchmark uses.
+    the constants are ours, chosen over spectra (flat, 1/j, 1/√j, .8^j, spiked) on seeds that no benchmark uses.
 
     >>> from airtrack.tasks.spiked import Spiked
     >>> given, judge = Spiked(d=10, k=2).pose(Streams(0) / "task")
