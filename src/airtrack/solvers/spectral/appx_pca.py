@@ -115,7 +115,7 @@ Solve = Callable[[Pencil, Deflation, Search, float], tuple[Floats, Floats, bool]
 
 
 def begin(pencil: Pencil, out: Deflation, w: Floats, shift: float, gap: float, nothing: float = 0.0) -> Search:
-    """A search from w [d]. The shift has to lie above λ₁, and be no guess: see `above`."""
+    """A search from w [d], with a shift that lies above λ₁ by `gap` at least."""
     w = out.primal(w)
     w = w / np.linalg.norm(w)
     image = pencil.image(w)
@@ -123,7 +123,7 @@ def begin(pencil: Pencil, out: Deflation, w: Floats, shift: float, gap: float, n
 
 
 def advance(pencil: Pencil, out: Deflation, at: Search, plan: Plan, solve: Solve) -> Search:
-    """One approximate solve of (λB − A) x = B w, and what follows from it.
+    """One approximate solve of (λB − A) x = B w, and what follows from it. A new shift goes on with the vector it finds.
 
     Where a solver meets pᵀ(λB − A)p ≤ 0, the shift has dropped below λ₁: it goes back up by twice the last step down,
     and by more each time, and the search for it starts again. The theory's accuracy never needs this.
