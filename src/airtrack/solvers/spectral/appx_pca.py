@@ -123,7 +123,7 @@ def begin(pencil: Pencil, out: Deflation, w: Floats, shift: float, gap: float, n
 
 
 def advance(pencil: Pencil, out: Deflation, at: Search, plan: Plan, solve: Solve) -> Search:
-    """One approximate solve of (λB − A) x = B w, and what follows from it. A new shift goes on with the vector it finds.
+    """One approximate solve of (λB − A) x = B w, and what follows from it: a new shift keeps the vector.
 
     Where a solver meets pᵀ(λB − A)p ≤ 0, the shift has dropped below λ₁: it goes back up by twice the last step down,
     and by more each time, and the search for it starts again. The theory's accuracy never needs this.
