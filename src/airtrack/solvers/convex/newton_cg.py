@@ -47,9 +47,10 @@ class NewtonCg:
         with suppress(BudgetSpent):
             g, f = look(given, x) if state is None else (state["g"], state["f"])
             first = float(np.linalg.norm(g)) if state is None else state["first"]
+            meter.offer(x)
             while meter.live(given.n):
-                meter.offer(x)
                 x, g, f = along(given, x, g, f, _solve(given, x, g, first))
+                meter.offer(x)
                 meter.save(lambda: {"x": x, "g": g, "f": f, "first": first})
         return x
 

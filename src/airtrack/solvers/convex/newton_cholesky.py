@@ -51,11 +51,12 @@ class NewtonCholesky:
         x, factors = (given.zero() if state is None else state["x"]), -(-(given.d**2) // 12)
         with suppress(BudgetSpent):
             g, f = look(given, x) if state is None else (state["g"], state["f"])
+            meter.offer(x)
             while meter.live(given.n):
-                meter.offer(x)
                 hessian = given.gram(given.curvature(x))
                 given.components(factors)
                 x, g, f = along(given, x, g, f, _solve(hessian, g))
+                meter.offer(x)
                 meter.save(lambda: {"x": x, "g": g, "f": f})
         return x
 

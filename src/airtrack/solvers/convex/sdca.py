@@ -56,6 +56,8 @@ class Sdca:
             slopes, v = dual_start(given)
             state = {"epoch": 0, "slopes": slopes, "v": v}
         facts[:, SLOPE], v = state["slopes"], state["v"].copy()
+        empty = facts[:, SIZE] == 0  # rows that move nothing, and whose own part of the gap is closed here
+        facts[empty, SLOPE] = given.loss.slope(np.zeros(empty.sum()), given.labels[empty])
         x = given.prox(v, 1 / given.l2, ridge=False)
         while meter.live(1):
             order = orders.rng(state["epoch"]).permutation(given.n)[: given.components(given.n)]
