@@ -73,9 +73,6 @@ class Glm:
     example: ClassVar[dict[str, Any]] = {"n": 40, "d": 6, "kappa": 400.0, "spread": 0.5}
 
     def check(self) -> None:
-        numbers = (self.kappa, self.decay, self.spread, self.radius, self.noise)
-        if not np.isfinite(numbers).all():
-            raise ValueError(f"kappa, decay, spread, radius, noise: {numbers} are to be finite numbers")
         if self.nnz is not None and (self.clusters or self.nnz > self.d):
             raise ValueError(
                 f"nnz: {self.nnz} entries a row is for rows without clusters, of at least as many dimensions"
