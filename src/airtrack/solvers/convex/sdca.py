@@ -26,8 +26,8 @@ class Sdca:
         v⁺ = v − wᵢ (sᵢ⁺ − sᵢ)/(σn) aᵢ
 
     over the components in a new random order every epoch. One step touches one number for every non-zero of its row and
-    takes at most a few evaluations of φ', so that it is what to try first on sparse rows with κ/n up to about 100. It
-    takes the hinge as well, where x is the support vector machine's.
+    takes at most a few evaluations of φ', so that it is what to try first on sparse rows with κ of a few n; beyond, its
+    accelerated form needs less (`nu_acdm`). It takes the hinge as well, where x is the support vector machine's.
 
     Source: Shalev-Shwartz, Zhang (JMLR 2013; ψ: Math. Program. 2016); Hsieh et al. (ICML 2008) and Yu, Huang, Lin
     (Mach. Learn. 2011) for the forms of liblinear.
