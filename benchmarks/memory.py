@@ -22,7 +22,7 @@ import numpy as np
 
 from airtrack.core.given import Blocks, FiniteSum
 from airtrack.core.streams import Streams
-from airtrack.solvers.solve import solve
+from airtrack.solvers.solution import solve
 
 D, CHUNK = 2000, 8192  # dimensions; rows that are written at a time
 MARGIN = 1 << 27  # bytes that a quick run may have beyond what the interpreter takes by itself

@@ -31,7 +31,7 @@ from airtrack.core.given import FiniteSum
 from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import build
 from airtrack.core.streams import Streams
-from airtrack.solvers.solve import choose
+from airtrack.solvers.solution import choose
 
 TARGET = 1e-6  # (F(x) − F*) / (F(0) − F*)
 PATIENCE = 8.0  # seconds of one fit, after which a solver has failed

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar, cast, dataclass_transform, get_type_hints
 
@@ -233,9 +233,15 @@ def shipped(family: str) -> dict[str, Path]:
     return {f.stem: f for f in files if f.stem != "__init__" and marked.search(f.read_text("utf-8"))}
 
 
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    """Name → entry point of the parts of other packages. To look for them takes milliseconds: once a process."""
+    return {entry.name: entry for entry in entry_points(group="airtrack.parts")}
+
+
 def known(role: str) -> dict[str, str]:
     """Name → where it comes from, for every part that fits a role: shipped ones and those of installed packages."""
-    found = {e.name: f"package {e.value.partition(':')[0]}" for e in entry_points(group="airtrack.parts")}
+    found = {name: f"package {e.value.partition(':')[0]}" for name, e in _installed().items()}
     return found | {name: "airtrack" for family in ROLES[role] for name in shipped(family)}
 
 
@@ -245,13 +251,12 @@ def lookup(role: str, name: str) -> type:
         cls = load_object(name)
     else:
         files = [(family, shipped(family)[name]) for family in ROLES[role] if name in shipped(family)]
-        outside = entry_points(group="airtrack.parts", name=name)
         if files:
             family, path = files[0]
             module = importlib.import_module(".".join(("airtrack", *path.relative_to(ROOT).with_suffix("").parts)))
             cls = next(c for c in vars(module).values() if family_of(c) == family and c.__module__ == module.__name__)
-        elif outside:
-            cls = next(iter(outside)).load()
+        elif name in _installed():
+            cls = _installed()[name].load()
         else:
             raise SpecError(f"no {role} is named {name!r}{nearest(name, known(role))}")
     if family_of(cls) not in ROLES[role]:
@@ -302,9 +307,9 @@ def _load_file(path: Path) -> types.ModuleType:
 @cache
 def name_of(cls: type) -> str:
     """The name under which `lookup` finds this class again, in any process."""
-    for entry in entry_points(group="airtrack.parts"):
+    for name, entry in _installed().items():
         if entry.value == f"{cls.__module__}:{cls.__qualname__}":
-            return entry.name
+            return name
     module = sys.modules[cls.__module__]
     file = getattr(module, "__file__", None)
     if cls.__module__.startswith("airtrack."):

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from airtrack.core.given import FiniteSum, Floats
-from airtrack.solvers.solve import Solution, attempt
+from airtrack.solvers.solution import Solution, attempt
 
 SMALL = 1 << 22  # entries, 32 MiB
 

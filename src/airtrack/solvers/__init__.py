@@ -4,7 +4,6 @@ from pathlib import Path
 
 from airtrack.core.compiled import forget_stale
 from airtrack.core.lazy import names
-from airtrack.solvers.solve import solve as solve  # or the module would hide it
 
 __getattr__, __dir__ = names(__name__, __file__)
 forget_stale(Path(__file__).parent, Path(__file__).parent.parent / "core")

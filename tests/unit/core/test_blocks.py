@@ -7,7 +7,7 @@ from airtrack.core.given import Blocks, FiniteSum
 from airtrack.core.losses import Softmax
 from airtrack.core.part import SpecError
 from airtrack.core.penalties import L1
-from airtrack.solvers.solve import solve
+from airtrack.solvers.solution import solve
 
 N, D = 53, 6
 RNG = np.random.default_rng(0)

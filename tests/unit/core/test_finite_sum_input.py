@@ -11,7 +11,7 @@ from airtrack.core.part import SpecError, build
 from airtrack.core.penalties import L1
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
-from airtrack.solvers.solve import solve
+from airtrack.solvers.solution import solve
 
 RNG = np.random.default_rng(0)
 ROWS, SIGNS = RNG.normal(size=(20, 3)), np.where(np.arange(20) % 2, 1.0, -1.0)

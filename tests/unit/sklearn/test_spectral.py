@@ -10,6 +10,12 @@ from sklearn.decomposition import PCA
 from airtrack.sklearn import LazyCCA, PrincipalComponentRegression, StreamingPCA
 
 RNG = np.random.default_rng(3)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _the_same_numbers_for_every_test():
+    RNG.bit_generator.state = START
 
 
 def cloud(n=4000, d=12, shift=5.0):

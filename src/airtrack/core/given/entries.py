@@ -59,6 +59,10 @@ class Entries(Oracle):
         self.smoothness = float(self._weights.max())
         self.convexity = float(self._weights.min()) if self.observed == self.shape[0] * self.shape[1] else 0.0
 
+    def zero(self) -> Floats:
+        """X = 0, as an answer."""
+        return np.zeros((sum(self.shape), 1))
+
     def read(self, left: Floats, right: Floats) -> Floats:
         """left rightᵀ at the entries [e], from factors [m, r] and [n, r]; charges r."""
         width = left.shape[1]

@@ -109,7 +109,7 @@ class FiniteSum(Oracle):
         """F(x); charges n, unless the last full pass was there."""
         if not self._at(x):
             self._charge(self.n, values=self.n)
-        return self.certificate(x)["objective"]
+        return self._objective(x)
 
     def curvature(self, x: Floats) -> Floats:
         """wᵢ φ''(⟨aᵢ, x⟩) / n [n], for `hessian`; charges n."""
@@ -256,19 +256,29 @@ class FiniteSum(Oracle):
                    or nothing is known
         gradient   length of x − prox(x − ∇): 0 at a stationary point
         """
+        objective, full = self._objective(x), self._looked_at(x)[1]
+        with np.errstate(all="ignore"):  # x may be anywhere
+            finite = bool(np.isfinite(full).all())
+            gradient = float(np.linalg.norm(x - self._prox(x - full, 1.0))) if finite else np.inf
+            gap = self._gap(x, full, self._plain(x)) if finite else np.inf
+        return {"objective": objective, "gap": np.inf if np.isnan(gap) else gap, "gradient": gradient}
+
+    def _objective(self, x: Floats) -> float:
+        with np.errstate(all="ignore"):
+            linear = 0.0 if self.linear is None else float(self.linear @ x)
+            return self._looked_at(x)[0] + linear + self._plain(x)
+
+    def _plain(self, x: Floats) -> float:
+        """ψ and the regulariser."""
+        head = x[: self.d - self.free]
+        return float(self.penalty.value(head) + self.l2 / 2 * (head**2).sum())
+
+    def _looked_at(self, x: Floats) -> tuple[float, Floats]:
+        """The mean loss at x and the gradient."""
         if not self._at(x):
             self._look(x, None)
         assert self._seen is not None
-        _, total, full = self._seen
-        head = self.d - self.free
-        with np.errstate(all="ignore"):  # x may be anywhere
-            plain = self.penalty.value(x[:head]) + self.l2 / 2 * float((x[:head] ** 2).sum())
-            linear = 0.0 if self.linear is None else float(self.linear @ x)
-            finite = bool(np.isfinite(full).all())
-            gradient = float(np.linalg.norm(x - self._prox(x - full, 1.0))) if finite else np.inf
-            gap = self._gap(x, full, plain) if finite else np.inf
-        gap = np.inf if np.isnan(gap) else gap
-        return {"objective": float(total + linear + plain), "gap": gap, "gradient": gradient}
+        return self._seen[1:]
 
     def _gap(self, x: Floats, full: Floats, plain: float) -> float:
         if self.loss.bounds[0] < 0:  # nothing is known of a dual, but a quadratic lies below F where it is convex

@@ -6,13 +6,15 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg import get_lapack_funcs
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import SpecError, part
 from airtrack.core.streams import Streams
 from airtrack.solvers.convex.newton import along, check, look
+
+(POSV,) = get_lapack_funcs(("posv",), dtype=np.float64)  # without the checks of cho_factor, which cost as much
 
 
 @part("solver")
@@ -64,8 +66,7 @@ class NewtonCholesky:
 def _solve(hessian: Floats, g: Floats) -> Floats:
     for raised in (0.0, 1e-10):
         hessian[np.diag_indices(len(g))] += raised * np.trace(hessian) / len(g)
-        try:
-            return cho_solve(cho_factor(hessian, check_finite=False), g, check_finite=False)
-        except LinAlgError:
-            continue
+        _, move, failed = POSV(hessian, g)
+        if not failed:
+            return move
     raise SpecError("the Hessian is singular and newton_cholesky cannot factorise it; give l2 > 0")

@@ -7,13 +7,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from airtrack.core import losses
-from airtrack.core.given import Choices, Entries, FiniteSum, Floats, Hinges, Matrix, Views
+from airtrack.core.given import Entries, FiniteSum, Floats, Kernel, Matrix, Pieces, Views
 from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import SpecError, build, family_of, known, lookup, name_of, to_spec
 from airtrack.core.penalties import Nothing, separable
@@ -162,6 +162,8 @@ class _Stop:
             self.first = [(0, given.certificate(zero))]
             start = given.zero() if given.start.any() else zero
             self.ready = start if self(given.certificate(start)) else None
+        elif hasattr(given, "zero"):
+            self.first = [(0, given.certificate(given.zero()))]
 
     def __call__(self, now: Mapping[str, float]) -> bool:
         name, worst = self.bound(now)
@@ -200,7 +202,7 @@ def _advice(given: Any, solver: Any, last: Mapping[str, float], stop: _Stop, pas
 
 def _pass(given: Any) -> float:
     """Work of one pass over the data, in the unit that `given` charges."""
-    return given.n if isinstance(given, (FiniteSum, Choices, Hinges)) else 1
+    return given.n if isinstance(given, (FiniteSum, Pieces, Kernel)) else 1
 
 
 def _solver(given: Any, method: Any, params: str | None, chosen: Mapping[str, Any]) -> tuple[Any, str]:
@@ -211,15 +213,15 @@ def _solver(given: Any, method: Any, params: str | None, chosen: Mapping[str, An
             raise SpecError("fields and params are for a solver that is named; this one has its own")
         solver = method
     else:
-        spec: dict[str, Any]
-        if isinstance(method, str) and method == "auto":
+        spec: Any = {"name": method} if isinstance(method, str) else method
+        if method == "auto":
             rule = choose(given)
             spec, why = {"name": rule.name, **rule.fields}, rule.why
-        else:
-            spec = {"name": method} if isinstance(method, str) else dict(method)
-        there = {field.name for field in fields(lookup("solver", spec.get("name", "")))}
+        if not isinstance(spec, Mapping) or "name" not in spec:
+            build("solver", spec)  # says what is wrong
+        there = {field.name for field in fields(lookup("solver", spec["name"]))}
         usual = {"params": params or "practical"} if "params" in there or params else {}
-        solver = build("solver", usual | spec | ({"params": params} if params else {}) | dict(chosen))
+        solver = build("solver", usual | dict(spec) | ({"params": params} if params else {}) | dict(chosen))
     if not isinstance(given, solver.accepts):
         fits = [name for name in known("solver") if issubclass(type(given), lookup("solver", name).accepts)]
         fact = f"{name_of(type(solver))} works on {solver.accepts.__name__}, this is {type(given).__name__}"
@@ -256,7 +258,7 @@ class Facts:
 
     @property
     def condition(self) -> float:
-        """κ/n = mean Lᵢ / (σ n): above 30, epochs of n steps gain by acceleration."""
+        """κ/n = mean Lᵢ / (σ n)."""
         return float(self.sizes.mean() / (self.given.l2 * self.n)) if self.given.l2 > 0 else math.inf
 
 
@@ -278,20 +280,25 @@ RULES = [
     Rule(lambda f: f.penalised and not f.separable, "agd", {}, "a penalty that does not go by coordinates"),
     Rule(lambda f: f.penalised and f.sparse and f.strong, "sdca", {}, "sparse rows, a penalty and l2: the dual"),
     Rule(lambda f: f.penalised and f.sparse, "agd", {}, "sparse rows and a penalty without l2: full gradients"),
-    Rule(lambda f: f.penalised and f.strong and f.condition > 30, "katyusha", {}, "a penalty, and κ/n > 30"),
-    Rule(lambda f: f.penalised, "svrg", {}, "a penalty that goes by coordinates"),
-    Rule(lambda f: f.factorable and f.flat, "lbfgs", {}, "d is small, and the loss has stretches without curvature"),
+    Rule(lambda f: f.penalised and f.spread > 10, "katyusha", {"sampling": "smoothness"}, "a penalty, rows unlike"),
+    Rule(lambda f: f.penalised and f.strong and f.condition <= 10, "sdca", {}, "a penalty and l2, κ/n ≤ 10: the dual"),
+    Rule(lambda f: f.penalised and f.strong, "katyusha", {}, "a penalty and l2, κ/n > 10: acceleration"),
+    Rule(lambda f: f.penalised, "saga", {}, "a penalty without l2: steps that find its face"),
+    Rule(lambda f: f.flat, "lbfgs", {}, "a loss with stretches that have a slope and no curvature"),
+    Rule(lambda f: f.factorable and f.quadratic, "newton_cholesky", {}, "quadratic, d is small: one linear system"),
+    Rule(lambda f: f.quadratic and f.strong and f.spread > 300, "nu_acdm", {}, "quadratic, a few rows far longer"),
+    Rule(lambda f: f.quadratic, "pcg", {}, "quadratic: conjugate gradients"),
+    Rule(lambda f: f.strong and f.condition * f.spread <= 3, "sdca", {}, "κ/n ≤ 3, by the longest row: the dual"),
     Rule(lambda f: f.factorable, "newton_cholesky", {}, "d is small: the Hessian is factorised"),
-    Rule(lambda f: f.quadratic and f.spread <= 10, "pcg", {}, "quadratic, rows alike: conjugate gradients"),
-    Rule(lambda f: f.quadratic and f.strong, "nu_acdm", {}, "quadratic, rows of very different lengths"),
-    Rule(lambda f: f.spread > 10, "katyusha", {"sampling": "smoothness"}, "components of very different sizes"),
-    Rule(lambda f: f.condition > 30, "katyusha", {}, "κ/n > 30: acceleration"),
-    Rule(lambda f: True, "svrg", {}, "κ/n ≤ 30: variance reduction is enough"),
+    Rule(lambda f: True, "newton_cg", {}, "smooth, d is large: Newton steps by conjugate gradients"),
 ]
+_alone = partial(Rule, lambda f: True)
 OTHERS: dict[type, Rule] = {
-    Matrix: Rule(lambda f: True, "lazy_svd", {}, "the only one here for a matrix"),
-    Views: Rule(lambda f: True, "lazy_cca", {}, "the only one here for two views"),
-    Entries: Rule(lambda f: True, "block_fw", {}, "a nuclear ball, whose projection would cost an SVD"),
+    Matrix: _alone("arpack", {}, "a Krylov space; LazySVD throws it away at every vector"),
+    Views: _alone("lazy_cca", {}, "the only one here for two views"),
+    Entries: _alone("block_fw", {}, "a nuclear ball, whose projection would cost an SVD"),
+    Pieces: _alone("gd_lin", {}, "gradients that linger"),
+    Kernel: _alone("pack_svm", {}, "rows of the kernel in packs"),
 }
 
 
@@ -308,4 +315,4 @@ def choose(given: Any) -> Rule:
     name = getattr(given, "solved_by", None)  # of somebody else's class
     if rule is None and name is None:
         raise SpecError(f"auto has no rule for {type(given).__name__}; name a method, or give the class solved_by = …")
-    return rule or Rule(lambda f: True, str(name), {}, f"{type(given).__name__} asks for it")
+    return rule or _alone(str(name), {}, f"{type(given).__name__} asks for it")
