@@ -8,7 +8,7 @@ A loss is a `NamedTuple` of its parameters. Anybody's class with these methods i
     conjugate(a, b)  φ*(a) = max over u of a u − φ(u), for slopes a; convex losses only
     inside(a, b)     losses with a corner only: the slope nearest to a for which φ*(a) is finite
     bounds           class variable or property: the least and the greatest value of φ''
-    third            the greatest |φ'''|, for methods that follow a cubic model, or settle by Newton's; smooth losses only
+    third            the greatest |φ'''|, for cubic models and for settling by Newton's method; smooth losses only
     settle(t, q, b)  the slope s with s = φ'(t − q s), for dual methods; optional: else Newton's method finds it
 
 They use numpy's universal functions alone, so that a line is right for a number, an array and a compiled loop.
@@ -241,7 +241,7 @@ class Signed(NamedTuple):
 
 
 class Well(NamedTuple):
-    """u⁴/4 − u²/2 − b u, two valleys at u = ±1 and a hill between them, tilted by b; beyond |u| = reach its parabola."""
+    """u⁴/4 − u²/2 − b u, two valleys at u = ±1, a hill between, tilted by b; beyond |u| = reach its parabola."""
 
     reach: float = 1.0
 

@@ -306,7 +306,7 @@ def choose(given: Any) -> Rule:
     """The rule that `auto` follows.
 
     >>> choose(FiniteSum(np.eye(3), np.ones(3), l2=0.5)).name
-    'newton_cholesky'
+    'sdca'
     """
     if isinstance(given, FiniteSum):
         facts = Facts(given)
