@@ -34,7 +34,8 @@ from airtrack.core.streams import Streams
 from airtrack.solvers.solution import choose
 
 TARGET = 1e-6  # (F(x) − F*) / (F(0) − F*)
-PATIENCE = 8.0  # seconds of one fit, after which a solver has failed
+PATIENCE = 8.0  # seconds of one fit, after which a solver has failed,
+SLOW = 20  # or after this many times what the fastest so far has taken, and half a second
 
 
 @dataclass
@@ -226,10 +227,12 @@ def race(title, make, contenders, seeds, rounds, patience=PATIENCE, asked="≤ 1
     times: dict[str, list[float]] = {}
     rungs: dict[str, list[Any]] = {}
     for seed in range(seeds):
-        data = make(seed)
+        data, left = make(seed), patience
         for name in list(contenders):
             try:
-                rungs.setdefault(name, []).append(fewest(contenders[name], data, seed, patience))
+                rungs.setdefault(name, []).append(fewest(contenders[name], data, seed, left))
+                if rungs[name][-1]:
+                    left = min(left, max(0.5, SLOW * timed(contenders[name], data, rungs[name][-1], seed)[1]))
             except ImportError:
                 rungs.setdefault(name, []).append("missing")
             except Exception as error:  # peers have their own ways to fail
@@ -251,7 +254,7 @@ def race(title, make, contenders, seeds, rounds, patience=PATIENCE, asked="≤ 1
             if asked and name == "auto":
                 told += f"  asked {asked}"
         else:
-            told = "  FAIL" if rungs[name][0] is None else f"  {rungs[name][0]}"
+            told = f"  > {SLOW}, or never" if rungs[name][0] is None else f"  {rungs[name][0]}"
         print(f"{name:28}  {told:44}  {', '.join(map(str, rungs[name]))}", flush=True)
 
 

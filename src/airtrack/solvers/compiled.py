@@ -143,8 +143,11 @@ def fetch(rows, facts, ids, t):  # pragma: no cover  (compiled)
         _prefetch(starts, ids[t + 2 * AHEAD])
     if t + AHEAD < len(ids):
         i = ids[t + AHEAD]
+        first, last = starts[i], starts[i + 1]
         _prefetch(facts, i * facts.shape[1])
-        for k in range(starts[i], starts[i + 1], 8):
+        for k in range(first, last, 8):
             _prefetch(entries, k)
-        for k in range(starts[i], starts[i + 1], 16):
+        for k in range(first, last, 16):
             _prefetch(columns, k)
+        _prefetch(entries, last - 1)
+        _prefetch(columns, last - 1)

@@ -22,7 +22,7 @@ class Sparse(NamedTuple):
     """Compressed sparse rows, as compiled loops take them."""
 
     data: Floats  # [nnz]
-    columns: Any  # [nnz] int32 or int64
+    columns: Any  # [nnz] uint32 or uint64
     starts: Any  # [n + 1]
 
 
@@ -170,14 +170,16 @@ class FiniteSum(Oracle):
 
     @property
     def rows(self) -> Any:
-        """The rows in memory, an array [n, d] or `Sparse`; read-only. Work on them is charged by `components`."""
+        """The rows in memory, an array [n, d] or `Sparse`, whose columns are unsigned, so that a compiled loop does not
+        ask of every one whether it counts from the end; read-only. Work on them is charged by `components`."""
         if isinstance(self._rows, Blocks):
             raise SpecError(
                 "these rows are not in memory; use a solver that takes them a block at a time: svrg, katyusha"
             )
         if not self.sparse:
             return self._rows
-        return Sparse(self._rows.data, self._rows.indices, self._rows.indptr)
+        columns = self._rows.indices
+        return Sparse(self._rows.data, columns.view(f"u{columns.itemsize}"), self._rows.indptr)
 
     @property
     def labels(self) -> Floats:

@@ -172,14 +172,15 @@ def _sparse(loss, data, state, tables, steps, pull, head, averaged):  # pragma: 
     for now in range(len(ids)):
         fetch(rows, facts, ids, now)
         i, u = ids[now], 0.0
-        for k in range(starts[i], starts[i + 1]):
+        first, last = starts[i], starts[i + 1]
+        for k in range(first, last):
             j = columns[k]
             late = now - int(state[j, LAST])
             if late > 0:
                 _forward(state, j, tables[0 if j < head else 1, late], averaged)
             u += entries[k] * (tau * state[j, Z] + hold * state[j, SNAPSHOT] + rest * state[j, Y])
         change = scale[i] * (slope(loss, u, labels[i]) - slopes[i])
-        for k in range(starts[i], starts[i + 1]):
+        for k in range(first, last):
             j = columns[k]
             z = state[j, Z] - alpha * (state[j, FULL] + change * entries[k])
             state[j, Z] = decay * z if j < head else z

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from airtrack.core.given import FiniteSum, Floats, Ints
 from airtrack.core.meter import Meter, State
@@ -66,7 +67,8 @@ class Sampler:
         drawn = rng.integers(0, self.n, count)
         if self._keep is None or self._other is None:
             return drawn
-        return np.where(rng.random(count) < self._keep[drawn], drawn, self._other[drawn])
+        _give(drawn, rng.random(count), self._keep, self._other)
+        return drawn
 
     def chunks(self, rng: np.random.Generator, count: int, batch: int = 1) -> Iterator[Ints]:
         """The same, some whole batches at a time."""
@@ -92,15 +94,27 @@ def sampling(given: FiniteSum, by: str) -> tuple[Sampler, Floats, float]:
     )
 
 
-def _aliases(share: Floats) -> tuple[Floats, Ints]:
-    """Every index keeps a draw with chance keep[i], and gives it to other[i] else; share [n] has the mean 1."""
+@njit(cache=True, nogil=True)
+def _aliases(share):  # pragma: no cover  (compiled)
+    """Every index keeps a draw with chance keep[i], and gives it to other[i] else; share [n], changed, has mean 1."""
     keep, other = np.ones(len(share)), np.arange(len(share))
-    share = share.copy()
-    small, large = list(np.flatnonzero(share < 1)), list(np.flatnonzero(share >= 1))
-    while small and large:
-        i, j = small.pop(), large[-1]
+    small, large = np.flatnonzero(share < 1), np.flatnonzero(share >= 1)
+    smalls, larges = len(small), len(large)
+    poor = np.empty(len(share), np.int64)  # `small` with room for those that become so
+    poor[:smalls] = small
+    while smalls and larges:
+        i, j = poor[smalls - 1], large[larges - 1]
+        smalls -= 1
         keep[i], other[i] = share[i], j
         share[j] -= 1 - share[i]
         if share[j] < 1:
-            small.append(large.pop())
+            poor[smalls] = j
+            smalls, larges = smalls + 1, larges - 1
     return keep, other
+
+
+@njit(cache=True, nogil=True)
+def _give(drawn, chance, keep, other):  # pragma: no cover  (compiled)
+    for t in range(len(drawn)):
+        if chance[t] >= keep[drawn[t]]:
+            drawn[t] = other[drawn[t]]

@@ -81,7 +81,8 @@ def _sparse(loss, rows, ids, facts, x, mean, late, tables, law, head):  # pragma
     for t in range(len(ids)):
         fetch(rows, facts, ids, t)
         i, u = ids[t], 0.0
-        for k in range(starts[i], starts[i + 1]):
+        first, last = starts[i], starts[i + 1]
+        for k in range(first, last):
             j = columns[k]
             p = tables[0 if j < head else 1, t - late[j]]
             x[j] = p[0] * x[j] - p[1] * step * mean[j]
@@ -89,7 +90,7 @@ def _sparse(loss, rows, ids, facts, x, mean, late, tables, law, head):  # pragma
             u += entries[k] * x[j]
         now = slope(loss, u, facts[i, LABEL])
         change, facts[i, SLOPE] = facts[i, WEIGHT] * (now - facts[i, SLOPE]), now
-        for k in range(starts[i], starts[i + 1]):
+        for k in range(first, last):
             j = columns[k]
             x[j] = (decay if j < head else 1.0) * (x[j] - step * (mean[j] + boost * change * entries[k]))
             mean[j] += share * change * entries[k]

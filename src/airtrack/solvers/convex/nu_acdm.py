@@ -210,14 +210,15 @@ def _dual_sparse(loss, rows, at, ids, facts, image, law, ridge):  # pragma: no c
     for t in range(len(ids)):
         fetch(rows, facts, ids, t)
         i, u, w = ids[t], 0.0, 0.0
+        first, last = starts[i], starts[i + 1]
         if facts[i, ROOT] > 0:
-            for k in range(starts[i], starts[i + 1]):
+            for k in range(first, last):
                 u += entries[k] * image[columns[k], 0]
                 w += entries[k] * image[columns[k], 1]
             moved = _best(loss, facts, i, u + near * scale * w, law, scale)
             both, apart = _turn(facts, i, moved, law, scale)
             both, apart = -facts[i, ROOT] / ridge * both, -facts[i, ROOT] / ridge * apart
-            for k in range(starts[i], starts[i + 1]):
+            for k in range(first, last):
                 image[columns[k], 0] += both * entries[k]
                 image[columns[k], 1] += apart * entries[k]
         scale *= decay
