@@ -1,5 +1,7 @@
 """SAGA, SAG, Newton's methods, conjugate gradients and L-BFGS against slow references and exact optima."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -137,12 +139,28 @@ def test_finds_the_optimum(solver, changes, sparse):
 
 
 def test_a_newton_step_costs_what_it_says():
+    """And takes the factors of the one before, where that was good enough."""
     given, solver = sums(), NewtonCholesky()
-    step = solver.step_cost(given)
-    meter = Meter(N + 2 * step, look=lambda x: {}, schedule=list(range(1, N + 2 * step + 1)))
+    fresh, again = solver.step_cost(given), N + -(-D // 2)
+    seen = []
+    meter = Meter(N + fresh + again, look=lambda x: seen.append(x) or {}, schedule=list(range(1, 10 * N)))
     given.metered(meter)
     solver.answer(given, meter, STREAMS)
-    assert [work for work, _ in meter.curve] == [N, N + step, N + 2 * step]
+    assert [work for work, _ in meter.curve] == [N, N + fresh, N + fresh + again]
+    first = sums()
+    hessian = first.gram(first.curvature(np.zeros(D)))
+    for before, after in pairwise(seen):
+        slope = first.gradient(before)[0] + L2 * before
+        np.testing.assert_allclose(after, before - np.linalg.solve(hessian, slope), rtol=1e-12)
+
+
+def test_newton_takes_a_fresh_hessian_where_the_old_one_leads_astray():
+    given = FiniteSum(ROWS * 30, SIGNS, l2=1e-3)
+    meter = Meter(40 * N)
+    given.metered(meter)
+    NewtonCholesky().answer(given, meter, STREAMS)
+    assert given.counts["grams"] > 4
+    assert given.certificate(meter.latest)["gap"] < 1e-9
 
 
 @pytest.mark.parametrize("solver", [NewtonCholesky(), NewtonCg()])

@@ -14,16 +14,24 @@ from airtrack.core.part import SpecError, part
 from airtrack.core.streams import Streams
 from airtrack.solvers.convex.newton import along, check, look
 
-(POSV,) = get_lapack_funcs(("posv",), dtype=np.float64)  # without the checks of cho_factor, which cost as much
+FACTORISE, SOLVE = get_lapack_funcs(("potrf", "potrs"), dtype=np.float64)  # bare: the checks of cho_factor cost as much
+AGAIN = (
+    1 / 9
+)  # of ⟨∇F, H⁻¹ ∇F⟩ that a step may leave, so that the next one takes the same factors; ¼ and 1/25 are slower
 
 
 @part("solver")
 class NewtonCholesky:
     """x ← x − t H⁻¹ ∇F(x), F(x) = (1/n) Σ wᵢ φ(⟨aᵢ, x⟩, bᵢ) + (σ/2) ‖x‖² + ⟨c, x⟩, φ convex; t by halving.
 
-    A step costs n gradients for the curvatures, n ⌈d/4⌉ for H and ⌈d²/12⌉ for its factors, which are as many
-    multiplications; and n for F and ∇F at every t that is tried. Where H is singular, its diagonal is raised by a
+    H is the Hessian at x, or still that of a step or more ago as long as every step divides ⟨∇F, H⁻¹ ∇F⟩ by 9: a fresh
+    one would square that factor, for the cost of many steps. Where H is singular, its diagonal is raised by a
     ten-billionth of its mean.
+
+    A fresh H costs n gradients for the curvatures, n ⌈d/4⌉ for H and ⌈d²/12⌉ for its factors, which are as many
+    multiplications; a step ⌈d/2⌉ for H⁻¹, and n for F and ∇F at every t that is tried.
+
+    Source: Shamanskii (Ukrainian Math. J. 1967) for steps with one Hessian.
 
     >>> from airtrack.tasks.logistic import Logistic
     >>> given, judge = Logistic(n=100, d=5, kappa=1e6).pose(Streams(0) / "task")
@@ -38,8 +46,8 @@ class NewtonCholesky:
     example: ClassVar[dict[str, Any]] = {}
 
     def step_cost(self, given: FiniteSum) -> int:
-        """Gradients of one step whose first length is taken."""
-        return given.n * (2 + -(-given.d // 4)) + -(-(given.d**2) // 12)
+        """Gradients of one step with a fresh Hessian whose first length is taken."""
+        return given.n * (2 + -(-given.d // 4)) + -(-(given.d**2) // 12) + -(-given.d // 2)
 
     def refuse(self, given: FiniteSum) -> None:
         """Raises `SpecError` for a sum that it cannot take."""
@@ -49,24 +57,36 @@ class NewtonCholesky:
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)
-        state = meter.resume()
-        x, factors = (given.zero() if state is None else state["x"]), -(-(given.d**2) // 12)
+        state = meter.resume() or {"x": given.zero(), "g": None, "f": 0.0, "factors": None, "left": np.inf}
+        x, g, f, factors, left = (state[name] for name in ("x", "g", "f", "factors", "left"))
         with suppress(BudgetSpent):
-            g, f = look(given, x) if state is None else (state["g"], state["f"])
-            meter.offer(x)
-            while meter.live(given.n):
-                hessian = given.gram(given.curvature(x))
-                given.components(factors)
-                x, g, f = along(given, x, g, f, _solve(hessian, g))
+            if g is None:
+                g, f = look(given, x)
                 meter.offer(x)
-                meter.save(lambda: {"x": x, "g": g, "f": f})
+            while meter.live(given.n):
+                move = g if factors is None else _move(given, factors, g)
+                if factors is None or float(g @ move) > AGAIN * left:
+                    hessian = given.gram(given.curvature(x))
+                    given.components(-(-(given.d**2) // 12))
+                    factors = _factors(hessian)
+                    move = _move(given, factors, g)
+                left = float(g @ move)
+                x, g, f = along(given, x, g, f, move)
+                meter.offer(x)
+                meter.save(lambda: {"x": x, "g": g, "f": f, "factors": factors, "left": left})
         return x
 
 
-def _solve(hessian: Floats, g: Floats) -> Floats:
+def _move(given: FiniteSum, factors: Floats, g: Floats) -> Floats:
+    """H⁻¹ g."""
+    given.components(-(-given.d // 2))
+    return SOLVE(factors, g)[0]
+
+
+def _factors(hessian: Floats) -> Floats:
     for raised in (0.0, 1e-10):
-        hessian[np.diag_indices(len(g))] += raised * np.trace(hessian) / len(g)
-        _, move, failed = POSV(hessian, g)
+        hessian[np.diag_indices(len(hessian))] += raised * np.trace(hessian) / len(hessian)
+        factors, failed = FACTORISE(hessian)
         if not failed:
-            return move
+            return factors
     raise SpecError("the Hessian is singular and newton_cholesky cannot factorise it; give l2 > 0")
