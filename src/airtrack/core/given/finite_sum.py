@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,7 +120,7 @@ class FiniteSum(Oracle):
     def hessian(self, curves: Floats, v: Floats) -> Floats:
         """Σ curvesᵢ aᵢ ⟨aᵢ, v⟩ + l2 v: the Hessian of the smooth part times v [d]; charges n."""
         self._charge(self.n, products=self.n)
-        return self._rows.T @ (curves * (self._rows @ v)) + np.ravel(self.ridge) * v
+        return self._turned @ (curves * (self._rows @ v)) + np.ravel(self.ridge) * v
 
     def gram(self, curves: Floats) -> Floats:
         """Σ curvesᵢ aᵢ aᵢᵀ + l2 [d, d], curves ≥ 0; charges n ⌈d/4⌉: as many multiplications as that many gradients."""
@@ -136,7 +137,7 @@ class FiniteSum(Oracle):
         self._charge(self.n, diagonals=self.n)
         total = np.zeros(self.d)
         for where, rows in self._blocks():
-            total += (rows.multiply(rows) if self.sparse else rows * rows).T @ curves[where]
+            total += _squared(rows).T @ curves[where]
         return total + self.ridge
 
     def prox(self, v: Floats, step: float, ridge: bool = True) -> Floats:
@@ -180,6 +181,10 @@ class FiniteSum(Oracle):
             return self._rows
         columns = self._rows.indices
         return Sparse(self._rows.data, columns.view(f"u{columns.itemsize}"), self._rows.indptr)
+
+    @cached_property
+    def _turned(self) -> Any:
+        return self._rows.T  # SciPy checks a matrix for as long as a product with a small one takes
 
     @property
     def labels(self) -> Floats:
@@ -509,5 +514,12 @@ def _squares(rows: Any) -> Floats:
     """‖aᵢ‖² of some rows."""
     if not hasattr(rows, "indptr"):
         return np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
-    owners = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    return np.bincount(owners, np.asarray(rows.data, np.float64) ** 2, rows.shape[0]).astype(np.float64)
+    return _squared(rows) @ np.ones(rows.shape[1])
+
+
+def _squared(rows: Any) -> Any:
+    """The entries' squares, in float64 if they are sparse."""
+    if not hasattr(rows, "indptr"):
+        return rows * rows
+    entries = np.square(rows.data, dtype=np.float64)
+    return type(rows)((entries, rows.indices, rows.indptr), shape=rows.shape, copy=False)
