@@ -133,8 +133,8 @@ _prefetch: Any = intrinsic(_load)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def fetch(rows, facts, ids, t):  # pragma: no cover  (compiled)
-    """Ask for sparse row ids[t + 8] and row ids[t + 8] of facts [n, k], which step t + 8 needs.
+def fetch(rows, labels, facts, ids, t):  # pragma: no cover  (compiled)
+    """Ask for sparse row ids[t + 8], its label and its `facts`, [n] or [n, k], which step t + 8 needs.
 
     Rows in random order are waited for most of the time otherwise: 2.5 times as long a pass at 100 000 rows of 20.
     """
@@ -144,10 +144,17 @@ def fetch(rows, facts, ids, t):  # pragma: no cover  (compiled)
     if t + AHEAD < len(ids):
         i = ids[t + AHEAD]
         first, last = starts[i], starts[i + 1]
-        _prefetch(facts, i * facts.shape[1])
+        _prefetch(labels, i)
+        _prefetch(facts, i * (facts.size // len(facts)))
         for k in range(first, last, 8):
             _prefetch(entries, k)
         for k in range(first, last, 16):
             _prefetch(columns, k)
         _prefetch(entries, last - 1)
         _prefetch(columns, last - 1)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def each(values, i):  # pragma: no cover  (compiled)
+    """values[i], or the one value of all."""
+    return values[i if len(values) > 1 else 0]

@@ -257,6 +257,11 @@ class Facts:
         return float(self.sizes.max() / max(self.sizes.mean(), 1e-300))
 
     @property
+    def alike(self) -> float:
+        """(mean √Lᵢ)² / mean Lᵢ: 1 where all are the same; what drawing rows by √Lᵢ gains where it is small."""
+        return float(np.sqrt(self.sizes).mean() ** 2 / max(self.sizes.mean(), 1e-300))
+
+    @property
     def condition(self) -> float:
         """κ/n = mean Lᵢ / (σ n)."""
         return float(self.sizes.mean() / (self.given.l2 * self.n)) if self.given.l2 > 0 else math.inf
@@ -286,7 +291,9 @@ RULES = [
     Rule(lambda f: f.penalised, "saga", {}, "a penalty without l2: steps that find its face"),
     Rule(lambda f: f.flat, "lbfgs", {}, "a loss with stretches that have a slope and no curvature"),
     Rule(lambda f: f.factorable and f.quadratic, "newton_cholesky", {}, "quadratic, d is small: one linear system"),
-    Rule(lambda f: f.quadratic and f.strong and f.spread > 300, "nu_acdm", {}, "quadratic, a few rows far longer"),
+    Rule(
+        lambda f: f.quadratic and f.strong and f.alike < 0.2, "nu_acdm", {}, "quadratic, rows of very different lengths"
+    ),
     Rule(lambda f: f.quadratic, "pcg", {}, "quadratic: conjugate gradients"),
     Rule(lambda f: f.strong and f.condition * f.spread <= 3, "sdca", {}, "κ/n ≤ 3, by the longest row: the dual"),
     Rule(lambda f: f.factorable, "newton_cholesky", {}, "d is small: the Hessian is factorised"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from airtrack.core.part import SpecError
 from airtrack.core.penalties import Nothing
 
 GATHERED = 1 << 24  # bytes of rows that are gathered at a time from data that are not in memory
-AT_ONCE = 1 << 18  # entries of a matrix that a pass takes at a time: 2 MiB, a second-level cache
+AT_ONCE = 1 << 17  # entries of a matrix that a pass takes at a time: 1 MiB, a second-level cache
 
 
 class Sparse(NamedTuple):
@@ -90,7 +89,7 @@ class FiniteSum(Oracle):
         self.convexity = convexity if convexity is not None else self.l2 if self.loss.bounds[0] >= 0 else 0.0
         classes = getattr(self.loss, "classes", None)
         self.shape: tuple[int, ...] = (self.d,) if classes is None else (self.d, classes)
-        self.start = np.zeros(self.shape) if start is None else np.array(start, np.float64)
+        self.start = np.broadcast_to(0.0, self.shape) if start is None else np.array(start, np.float64)
         if not np.isfinite(self.start).all():
             raise SpecError("start is not finite; begin somewhere else")
         if self.start.shape != self.shape:
@@ -100,11 +99,14 @@ class FiniteSum(Oracle):
 
     # ------------------------------------------------------------------------------------------------ what is counted
 
-    def gradient(self, x: Floats) -> tuple[Floats, Floats]:
-        """(1/n) Σ wᵢ φ'(⟨aᵢ, x⟩) aᵢ + c, without regulariser and penalty, and the slopes φ' [n]; charges n."""
+    def gradient(self, x: Floats, room: tuple[Floats, Floats] | None = None) -> tuple[Floats, Floats]:
+        """(1/n) Σ wᵢ φ'(⟨aᵢ, x⟩) aᵢ + c, without regulariser and penalty, and the slopes φ' [n]; charges n.
+
+        room: what an earlier call returned, to be written over.
+        """
         self._charge(self.n, gradients=self.n, full=1)
-        slopes = np.empty((self.n, *self.shape[1:]))
-        return self._look(x, slopes), slopes
+        full, slopes = room or (None, np.empty((self.n, *self.shape[1:])))
+        return self._look(x, slopes, full), slopes
 
     def value(self, x: Floats) -> float:
         """F(x); charges n, unless the last full pass was there."""
@@ -120,7 +122,7 @@ class FiniteSum(Oracle):
     def hessian(self, curves: Floats, v: Floats) -> Floats:
         """Σ curvesᵢ aᵢ ⟨aᵢ, v⟩ + l2 v: the Hessian of the smooth part times v [d]; charges n."""
         self._charge(self.n, products=self.n)
-        return self._turned @ (curves * (self._rows @ v)) + np.ravel(self.ridge) * v
+        return _turn(self._rows) @ (curves * (self._rows @ v)) + np.ravel(self.ridge) * v
 
     def gram(self, curves: Floats) -> Floats:
         """Σ curvesᵢ aᵢ aᵢᵀ + l2 [d, d], curves ≥ 0; charges n ⌈d/4⌉: as many multiplications as that many gradients."""
@@ -137,7 +139,7 @@ class FiniteSum(Oracle):
         self._charge(self.n, diagonals=self.n)
         total = np.zeros(self.d)
         for where, rows in self._blocks():
-            total += _squared(rows).T @ curves[where]
+            total += _turn(_squared(rows)) @ curves[where]
         return total + self.ridge
 
     def prox(self, v: Floats, step: float, ridge: bool = True) -> Floats:
@@ -182,10 +184,6 @@ class FiniteSum(Oracle):
         columns = self._rows.indices
         return Sparse(self._rows.data, columns.view(f"u{columns.itemsize}"), self._rows.indptr)
 
-    @cached_property
-    def _turned(self) -> Any:
-        return self._rows.T  # SciPy checks a matrix for as long as a product with a small one takes
-
     @property
     def labels(self) -> Floats:
         """b [n]."""
@@ -197,18 +195,29 @@ class FiniteSum(Oracle):
         return np.ones(self.n) if self._weights is None else self._weights
 
     @property
+    def factors(self) -> Floats:
+        """The same, or [1] where nobody gave any: what a loop over a long sum holds."""
+        return np.ones(1) if self._weights is None else self._weights
+
+    @property
     def squares(self) -> Floats:
         """‖aᵢ‖² [n]."""
-        return np.concatenate([_squares(rows) for _, rows in self._blocks()])
+        squares = np.empty(self.n)
+        for where, rows in self._blocks():
+            squares[where] = _squares(rows)
+        return squares
 
     @property
     def smoothness(self) -> Floats:
         """Lᵢ = wᵢ max |φ''| ‖aᵢ‖² [n], of φ alone."""
-        low, high = self.loss.bounds
-        squares = self.squares
-        with np.errstate(invalid="ignore"):
-            bounds = np.where(squares > 0, max(-low, high) * squares, 0.0)
-        return bounds if self._weights is None else bounds * self._weights
+        steepest, sizes = max(-self.loss.bounds[0], self.loss.bounds[1]), self.squares
+        if self._weights is not None:
+            sizes *= self._weights
+        if np.isfinite(steepest):
+            sizes *= steepest
+        else:
+            sizes[sizes > 0] = steepest
+        return sizes
 
     @property
     def ridge(self) -> Any:
@@ -317,7 +326,7 @@ class FiniteSum(Oracle):
             if self._weights is not None:
                 sums, own = sums * self._weights[where], own * self._weights[where]
             both += float(sums.sum())
-            full += rows.T @ own
+            full += _turn(rows) @ own
         full, plain = full / self.n, plain if self.linear is None else plain + float(self.linear @ x)
         full = full if self.linear is None else full + self.linear
         if self.free and np.abs(full[-self.free :]).max() > 1e-12:
@@ -335,7 +344,7 @@ class FiniteSum(Oracle):
             u, last = margins[where].T
             pulls = self.loss.slope(u, self._labels[where])  # [m]
             pulls = pulls if self._weights is None else pulls * self._weights[where]
-            sums += (rows.T @ np.stack([pulls * (pulls * last >= 0), pulls * (pulls * last < 0)], 1)).T
+            sums += (_turn(rows) @ np.stack([pulls * (pulls * last >= 0), pulls * (pulls * last < 0)], 1)).T
         slopes = self.loss.slope(margins[:, 0], self._labels)
         share, head = np.ones(2), self.d - self.free
         if self.free:
@@ -371,7 +380,7 @@ class FiniteSum(Oracle):
             p[np.arange(len(p)), labels.astype(int)] -= 1
             w = np.ones(len(p)) if self._weights is None else self._weights[where]
             both += float(w @ (self.loss.value(seen[:, :-1], labels) + self.loss.conjugate(p, labels)))
-            full += rows.T @ (p * w[:, None])
+            full += _turn(rows) @ (p * w[:, None])
             if (seen[:, -1] != one).any() or held.min() == 0:
                 return np.inf
         return max(both / self.n + plain + self._support(-full[: self.d - self.free] / self.n), 0.0)
@@ -379,9 +388,11 @@ class FiniteSum(Oracle):
     def _at(self, x: Floats) -> bool:
         return self._seen is not None and np.array_equal(x, self._seen[0])
 
-    def _look(self, x: Floats, slopes: Floats | None) -> Floats:
+    def _look(self, x: Floats, slopes: Floats | None, full: Floats | None = None) -> Floats:
         """One pass over the rows: the gradient; the slopes, if there is room for them; the value, for `certificate`."""
-        total, full = 0.0, np.zeros(self.shape)
+        self._seen, total = None, 0.0
+        full = np.zeros(self.shape) if full is None else full
+        full[:] = 0
         for where, rows in self._blocks():
             with np.errstate(over="ignore", invalid="ignore"):  # x may have left the finite numbers: who asked will see
                 margins, labels = rows @ x, self._labels[where]
@@ -394,9 +405,10 @@ class FiniteSum(Oracle):
                     w = self._weights[where]
                     values, own = values * w, own * w.reshape(-1, *[1] * (own.ndim - 1))
                 total += float(values.sum())
-                full += rows.T @ own
+                full += _turn(rows) @ own
         full /= self.n
-        full = full if self.linear is None else full + self.linear
+        if self.linear is not None:
+            full += self.linear
         self._seen = (x.copy(), total / self.n, full)
         return full
 
@@ -507,7 +519,23 @@ def _part(rows: Any, where: slice) -> Any:
     first, last = rows.indptr[where.start], rows.indptr[where.stop]
     starts = rows.indptr[where.start : where.stop + 1] - first
     shape = (where.stop - where.start, rows.shape[1])
-    return type(rows)((rows.data[first:last], rows.indices[first:last], starts), shape=shape, copy=False)
+    return _made(type(rows), shape, rows.data[first:last], rows.indices[first:last], starts)
+
+
+def _turn(rows: Any) -> Any:
+    """rowsᵀ, of which nothing is copied."""
+    if not hasattr(rows, "indptr"):
+        return rows.T
+    from scipy.sparse import csc_array
+
+    return _made(csc_array, rows.shape[::-1], rows.data, rows.indices, rows.indptr)
+
+
+def _made(kind: Any, shape: tuple[int, int], data: Any, indices: Any, starts: Any) -> Any:
+    """A sparse matrix of these arrays, which SciPy would copy if they are parts of larger ones, and check each time."""
+    matrix = kind(shape, dtype=data.dtype)
+    matrix.data, matrix.indices, matrix.indptr = data, indices, starts
+    return matrix
 
 
 def _squares(rows: Any) -> Floats:
@@ -522,4 +550,4 @@ def _squared(rows: Any) -> Any:
     if not hasattr(rows, "indptr"):
         return rows * rows
     entries = np.square(rows.data, dtype=np.float64)
-    return type(rows)((entries, rows.indices, rows.indptr), shape=rows.shape, copy=False)
+    return _made(type(rows), rows.shape, entries, rows.indices, rows.indptr)

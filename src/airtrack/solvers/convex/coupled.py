@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 
 from airtrack.core.given import FiniteSum, Floats
-from airtrack.solvers.compiled import QUICK, fetch, shrink, slope
-from airtrack.solvers.convex.epochs import CHUNK, Sampler
+from airtrack.solvers.compiled import QUICK, each, fetch, shrink, slope
+from airtrack.solvers.convex.epochs import Sampler
 
 
 class Law(NamedTuple):
@@ -44,7 +44,7 @@ def walk(
 ) -> Floats:
     """`count` components' worth of steps, which change y and z [d] in place; returns the average of y, or y itself.
 
-    scale   s [n], wᵢ/(n pᵢ)
+    scale   s, wᵢ/(n pᵢ) [n], or [1] where they are all the same
     anchor  snapshot x̃ [d], μ [d], slopes there [n]
     batch   components a step; dense rows only
     """
@@ -76,7 +76,7 @@ def _dense(loss, penalty, data, y, z, average, share, law, pull, head, batch, av
             i, k, u = ids[t], at[t], 0.0
             for j in range(d):
                 u += rows[k, j] * x[j]
-            change = scale[i] * (slope(loss, u, labels[i]) - slopes[i]) / (last - first)
+            change = each(scale, i) * (slope(loss, u, labels[i]) - slopes[i]) / (last - first)
             for j in range(d):
                 g[j] += change * rows[k, j]
         for j in range(head):
@@ -94,7 +94,7 @@ def _dense(loss, penalty, data, y, z, average, share, law, pull, head, batch, av
 
 # ------------------------------------------------------------------------------------------------------- sparse rows
 
-Z, Y, SNAPSHOT, FULL, AVERAGE, LAST = range(6)  # of a coordinate's row, which is one line of cache
+REACH = 256  # steps that the table of single ones spans; the other one goes by so many at a time
 
 
 def _lazily(
@@ -109,91 +109,109 @@ def _lazily(
     z: Floats,
     averaged: bool,
 ) -> Floats:
-    """A coordinate that no row touches moves by an affine map: it is left behind, and caught up with by a table of that
-    map's powers, at the end of every chunk of indices at the latest, so that the table is short."""
+    """A coordinate that no row touches moves by an affine map: it is left behind, and catches up by powers of it."""
     snapshot, full, slopes = anchor
-    head, pull = given.d - given.free, 1 / law.growth
-    state = np.zeros((given.d, 8))
-    state[:, Z], state[:, Y], state[:, SNAPSHOT], state[:, FULL] = z, y, snapshot, full
-    decays = (1 / (1 + law.alpha * law.l2), 1.0)  # of coordinates under l2, and of free ones
-    tables = np.zeros((2, min(count, CHUNK) + 1, 11 if averaged else 6))
-    for table, decay in zip(tables, decays):
-        _powers(table, decay, law.tau, law.hold, law.alpha, pull)
-    steps = (law.tau, law.hold, law.alpha, decays[0])
+    head, pull, done = given.d - given.free, 1 / law.growth, 0
+    average, last = np.zeros(given.d if averaged else 0), np.zeros(given.d, np.int32 if count < 2**31 else np.int64)
+    place, decay = (z, y, snapshot, full, average, last), 1 / (1 + law.alpha * law.l2)
+    kinds = (decay, 1.0) if given.free else (decay,)  # of coordinates under l2, and of free ones
+    maps = tables([_one_step(law, decay, pull) for decay in kinds], count)
+    steps = (law.tau, law.hold, law.alpha, decay)
     for order in sampler.chunks(rng, count):
-        _sparse(
-            given.loss, (*given.rows, given.labels, order, scale, slopes), state, tables, steps, pull, head, averaged
-        )
-        _catch_up(state, tables, len(order), head, averaged)
-    z[:], y[:] = state[:, Z], state[:, Y]
+        data = (given.rows, given.labels, order, scale, slopes)
+        _sparse(given.loss, data, place, maps, steps, pull, head, averaged, done)
+        done += len(order)
+    _catch_up(place, maps, done, head, averaged)
     if not averaged:
         return y.copy()
-    return state[:, AVERAGE] / (count if pull == 1 else (1 - pull**count) / (1 - pull))
+    average /= count if pull == 1 else (1 - pull**count) / (1 - pull)
+    return average
+
+
+def _one_step(law: Law, decay: float, pull: float) -> Floats:
+    """Of a step without a row: the coefficients of z₀, −μ in z; of y₀, z₀, x̃, −μ in y; of these in the sum of y, and of
+    the sum so far, which each step pulls."""
+    rest, alpha = 1 - law.tau - law.hold, decay * law.alpha
+    ahead = [rest, law.tau * decay, law.hold, law.tau * alpha]
+    return np.array([decay, alpha, *ahead, *ahead, pull])
+
+
+def tables(maps: list[Floats], count: int) -> tuple[Floats, Floats]:
+    """Powers of each map, 0 … 255 [maps, 256, 11], and those of its 256th power, up to `count` steps of the map."""
+    near = np.array([_powers(one, REACH + 1) for one in maps])
+    far = np.array([_powers(last, count // REACH + 1) for last in near[:, -1]])
+    return near, far
 
 
 @njit(cache=True, nogil=True)
-def _powers(out, decay, tau, hold, alpha, pull):  # pragma: no cover  (compiled)
-    """Of t steps without a row: the coefficients in z, in y, and in the sum of y, all of which each step pulls."""
-    rest = 1 - tau - hold
-    out[0, 0] = out[0, 2] = 1.0
-    if out.shape[1] > 6:
-        out[0, 10] = 1.0
-    for t in range(1, len(out)):
-        was, now = out[t - 1], out[t]
-        now[0] = decay * was[0]  # z₀ in z
-        now[1] = decay * (was[1] + alpha)  # −μ in z
-        now[2] = rest * was[2]  # y₀ in y
-        now[3] = rest * was[3] + tau * now[0]  # z₀ in y
-        now[4] = rest * was[4] + hold  # x̃ in y
-        now[5] = rest * was[5] + tau * now[1]  # −μ in y
-        if len(now) > 6:
-            for k in range(4):  # y₀, z₀, x̃, −μ in the sum
-                now[6 + k] = pull * was[6 + k] + now[2 + k]
-            now[10] = pull * was[10]  # the sum so far
+def _powers(one, count):  # pragma: no cover  (compiled)
+    out = np.zeros((count, 11))
+    out[0, 0] = out[0, 2] = out[0, 10] = 1.0
+    for t in range(1, count):
+        p, r = out[t - 1], out[t]
+        r[0] = one[0] * p[0]
+        r[1] = one[0] * p[1] + one[1]
+        r[2] = one[2] * p[2]
+        r[3] = one[2] * p[3] + one[3] * p[0]
+        r[4] = one[2] * p[4] + one[4]
+        r[5] = one[2] * p[5] + one[3] * p[1] + one[5]
+        r[6] = one[10] * p[6] + one[6] * p[2]
+        r[7] = one[10] * p[7] + one[6] * p[3] + one[7] * p[0]
+        r[8] = one[10] * p[8] + one[6] * p[4] + one[8]
+        r[9] = one[10] * p[9] + one[6] * p[5] + one[7] * p[1] + one[9]
+        r[10] = one[10] * p[10]
+    return out
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _forward(state, j, p, averaged):  # pragma: no cover  (compiled)
+def _forward(place, j, p, averaged):  # pragma: no cover  (compiled)
     """Coordinate j, as many steps on as the table's row p stands for."""
-    z, y = state[j, Z], state[j, Y]
+    zs, ys, snapshot, full, average, _ = place
+    z, y = zs[j], ys[j]
     if averaged:
-        more = p[6] * y + p[7] * z + p[8] * state[j, SNAPSHOT] - p[9] * state[j, FULL]
-        state[j, AVERAGE] = p[10] * state[j, AVERAGE] + more
-    state[j, Z] = p[0] * z - p[1] * state[j, FULL]
-    state[j, Y] = p[2] * y + p[3] * z + p[4] * state[j, SNAPSHOT] - p[5] * state[j, FULL]
+        average[j] = p[10] * average[j] + p[6] * y + p[7] * z + p[8] * snapshot[j] - p[9] * full[j]
+    zs[j] = p[0] * z - p[1] * full[j]
+    ys[j] = p[2] * y + p[3] * z + p[4] * snapshot[j] - p[5] * full[j]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _catch(place, maps, j, late, head, averaged):  # pragma: no cover  (compiled)
+    kind = 0 if j < head else 1
+    if late >= REACH:
+        _forward(place, j, maps[1][kind, late // REACH], averaged)
+    _forward(place, j, maps[0][kind, late % REACH], averaged)
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _sparse(loss, data, state, tables, steps, pull, head, averaged):  # pragma: no cover  (compiled)
-    entries, columns, starts, labels, ids, scale, slopes = data
-    rows, facts = (entries, columns, starts), slopes.reshape(-1, 1)
+def _sparse(loss, data, place, maps, steps, pull, head, averaged, done):  # pragma: no cover  (compiled)
+    rows, labels, ids, scale, slopes = data
+    entries, columns, starts = rows
+    z, y, snapshot, full, average, late = place
     tau, hold, alpha, decay = steps
     rest = 1 - tau - hold
-    for now in range(len(ids)):
-        fetch(rows, facts, ids, now)
-        i, u = ids[now], 0.0
+    for t in range(len(ids)):
+        fetch(rows, labels, slopes, ids, t)
+        i, u, now = ids[t], 0.0, done + t
         first, last = starts[i], starts[i + 1]
         for k in range(first, last):
             j = columns[k]
-            late = now - int(state[j, LAST])
-            if late > 0:
-                _forward(state, j, tables[0 if j < head else 1, late], averaged)
-            u += entries[k] * (tau * state[j, Z] + hold * state[j, SNAPSHOT] + rest * state[j, Y])
-        change = scale[i] * (slope(loss, u, labels[i]) - slopes[i])
+            if now > late[j]:
+                _catch(place, maps, j, now - late[j], head, averaged)
+            u += entries[k] * (tau * z[j] + hold * snapshot[j] + rest * y[j])
+        change = each(scale, i) * (slope(loss, u, labels[i]) - slopes[i])
         for k in range(first, last):
             j = columns[k]
-            z = state[j, Z] - alpha * (state[j, FULL] + change * entries[k])
-            state[j, Z] = decay * z if j < head else z
-            state[j, Y] = hold * state[j, SNAPSHOT] + rest * state[j, Y] + tau * state[j, Z]
+            ahead = z[j] - alpha * (full[j] + change * entries[k])
+            z[j] = decay * ahead if j < head else ahead
+            y[j] = hold * snapshot[j] + rest * y[j] + tau * z[j]
             if averaged:
-                state[j, AVERAGE] = pull * state[j, AVERAGE] + state[j, Y]
-            state[j, LAST] = now + 1
+                average[j] = pull * average[j] + y[j]
+            late[j] = now + 1
 
 
 @njit(cache=True, nogil=True)
-def _catch_up(state, tables, now, head, averaged):  # pragma: no cover  (compiled)
-    for j in range(len(state)):
-        late = now - int(state[j, LAST])
-        if late > 0:
-            _forward(state, j, tables[0 if j < head else 1, late], averaged)
-        state[j, LAST] = 0
+def _catch_up(place, maps, now, head, averaged):  # pragma: no cover  (compiled)
+    late = place[-1]
+    for j in range(len(late)):
+        if now > late[j]:
+            _catch(place, maps, j, now - late[j], head, averaged)

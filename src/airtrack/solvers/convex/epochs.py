@@ -14,7 +14,7 @@ from airtrack.core.part import SpecError
 from airtrack.core.penalties import Nothing, separable
 from airtrack.core.problem import Diverged
 
-CHUNK = 1 << 16  # indices that are drawn at a time
+CHUNK = 1 << 13  # indices that are drawn at a time
 
 
 def check(given: FiniteSum, name: str) -> None:
@@ -37,8 +37,9 @@ def epochs(given: FiniteSum, meter: Meter, state: State, steps: Any, name: str) 
     The caller takes the steps and puts the next snapshot, a new array, into `state`, which holds all that a resume
     needs. steps: epoch → how many it would take; the last epoch takes what is left of the budget.
     """
+    room = None
     while meter.live(given.n + 1):
-        full, slopes = given.gradient(state["snapshot"])
+        full, slopes = room = given.gradient(state["snapshot"], room)
         meter.offer(state["snapshot"])  # here, where its certificate costs nothing
         wanted = steps(state["epoch"])
         last = not meter.live(wanted + given.n + 1)
@@ -78,7 +79,7 @@ class Sampler:
 
 
 def sampling(given: FiniteSum, by: str) -> tuple[Sampler, Floats, float]:
-    """Who draws components, the factors wᵢ/(n pᵢ) [n] of their gradients, and the L that a step then has to fear.
+    """Who draws components; the factors wᵢ/(n pᵢ) of their gradients, [n] or [1]; the L that a step then has to fear.
 
     by  "uniform": the greatest Lᵢ; "smoothness": i with chance Lᵢ/ΣLⱼ, the mean
     """
@@ -86,7 +87,7 @@ def sampling(given: FiniteSum, by: str) -> tuple[Sampler, Floats, float]:
     if not sizes.any():
         raise SpecError("every row is zero, or has the weight zero: there is nothing to learn from; check the data")
     if by == "uniform":
-        return Sampler(given.n, None), given.weights, float(sizes.max())
+        return Sampler(given.n, None), given.factors, float(sizes.max())
     return (
         Sampler(given.n, sizes),
         given.weights * (sizes.mean() / np.where(sizes > 0, sizes, np.inf)),

@@ -81,16 +81,15 @@ class Katyusha:
         if self.batch > 1:
             largest = max(noise, given.smoothness.mean() / self.step)
         hold = noise / largest / 2
-        zero = given.zero()
-        state = meter.resume() or {"epoch": 0, "y": zero, "z": zero, "snapshot": zero}
+        state = meter.resume() or {"epoch": 0, **{name: given.zero() for name in ("y", "z", "snapshot")}}
+        y, z = state["y"], state["z"]
         for full, slopes, count in epochs(given, meter, state, lambda epoch: steps, "katyusha"):
             tau = 2 / (state["epoch"] + 4)
             if given.l2 > 0:
                 tau = min(float(np.sqrt(2 * hold * steps / self.batch * given.l2 / (3 * largest))), hold)
             alpha = 1 / (3 * tau * largest)
             law = Law(tau, hold, alpha, given.l2, 1 + alpha * given.l2)
-            y, z, anchor = state["y"].copy(), state["z"].copy(), (state["snapshot"], full, slopes)
-            rng = indices.rng(state["epoch"])
-            average = walk(given, law, sampler, rng, count, scale, anchor, y, z, self.batch, averaged=theory)
-            state |= {"y": y, "z": z, "snapshot": average}
+            rng, around = indices.rng(state["epoch"]), (state["snapshot"], full, slopes)
+            state["snapshot"] = walk(given, law, sampler, rng, count, scale, around, y, z, self.batch, averaged=theory)
+            del around  # the old snapshot
         return state["snapshot"]

@@ -9,7 +9,8 @@ from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
-from airtrack.solvers.compiled import QUICK, fetch, shrink, slope
+from airtrack.solvers.compiled import QUICK, each, fetch, shrink, slope
+from airtrack.solvers.convex.coupled import REACH, tables
 from airtrack.solvers.convex.epochs import Sampler
 
 
@@ -26,44 +27,41 @@ def remember(given: FiniteSum, meter: Meter, streams: Streams, name: str, step: 
         state = {"epoch": 0, "x": x, "mean": mean, "slopes": slopes}
     sampler, head = Sampler(given.n, None), given.d - given.free
     law, decays = (step, boost, 1 / given.n), (1 / (1 + step * given.l2), 1.0)
-    late = np.zeros(given.d, np.int64)  # steps after which a coordinate was last up to date
-    tables = np.array([_powers(given.n, decay) for decay in decays]) if given.sparse else np.zeros((2, 1, 2))
-    x, mean = state["x"].copy(), state["mean"].copy()
-    facts = np.column_stack([state["slopes"], given.weights, given.labels, np.zeros(given.n)])
+    late = np.zeros(given.d, np.int32 if given.n < 2**31 else np.int64)  # steps after which a coordinate was up to date
+    x, mean, slopes, weights = state["x"], state["mean"], state["slopes"], given.factors
+    maps = tables([_one_step(decay) for decay in decays], given.n if given.sparse else 0)
     while meter.live(1):
         order = sampler.draw((streams / "indices").rng(state["epoch"]), given.components(given.n))
-        for rows, _, at, ids in given.visits(order):
+        for rows, labels, at, ids in given.visits(order):
             if given.sparse:
                 late[:] = 0
-                _sparse(given.loss, rows, ids, facts, x, mean, late, tables, law, head)
+                _sparse(given.loss, rows, labels, ids, weights, slopes, x, mean, late, maps, law, decays[0], head)
             else:
-                _dense(given.loss, given.penalty, rows, at, ids, facts, x, mean, law, decays[0], head)
+                data = (rows, labels, at, ids, weights)
+                _dense(given.loss, given.penalty, data, slopes, x, mean, law, decays[0], head)
         if not np.isfinite(x).all():
             raise Diverged(f"{name} left the finite numbers in epoch {state['epoch']}; it is stable for step ≤ 1")
         meter.offer(x.copy())
         state["epoch"] += 1
-        meter.save(lambda: {"epoch": state["epoch"], "x": x, "mean": mean, "slopes": facts[:, SLOPE].copy()})
+        meter.save(lambda: dict(state))
     return x
 
 
-SLOPE, WEIGHT, LABEL = range(3)  # of a component's row, which is half a line of cache: sᵢ, wᵢ, bᵢ
-
-
-def _powers(count: int, decay: float) -> Floats:
-    """[count + 1, 2]: after t steps without a row, x is the first times x less the second times step · ḡ."""
-    powers = decay ** np.arange(count + 1.0)
-    return np.column_stack([powers, np.concatenate([[0.0], np.cumsum(powers[1:])])])
+def _one_step(decay: float) -> Floats:
+    """Of a step without a row, for `tables`: x becomes the first number times x less the second times step · ḡ."""
+    return np.array([decay, decay, *[0.0] * 9])
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _dense(loss, penalty, rows, at, ids, facts, x, mean, law, decay, head):  # pragma: no cover  (compiled)
+def _dense(loss, penalty, data, slopes, x, mean, law, decay, head):  # pragma: no cover  (compiled)
+    rows, labels, at, ids, weights = data
     step, boost, share = law
     for t in range(len(ids)):
         i, row, u = ids[t], rows[at[t]], 0.0
         for j in range(len(x)):
             u += row[j] * x[j]
-        now = slope(loss, u, facts[i, LABEL])
-        change, facts[i, SLOPE] = facts[i, WEIGHT] * (now - facts[i, SLOPE]), now
+        now = slope(loss, u, labels[i])
+        change, slopes[i] = each(weights, i) * (now - slopes[i]), now
         for j in range(head):
             x[j] = shrink(penalty, decay * (x[j] - step * (mean[j] + boost * change * row[j])), step * decay)
             mean[j] += share * change * row[j]
@@ -72,28 +70,35 @@ def _dense(loss, penalty, rows, at, ids, facts, x, mean, law, decay, head):  # p
             mean[j] += share * change * row[j]
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _ahead(x, pull, maps, kind, late):  # pragma: no cover  (compiled)
+    """A coordinate `late` steps on, pull = step · ḡ."""
+    if late >= REACH:
+        p = maps[1][kind, late // REACH]
+        x = p[0] * x - p[1] * pull
+    p = maps[0][kind, late % REACH]
+    return p[0] * x - p[1] * pull
+
+
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _sparse(loss, rows, ids, facts, x, mean, late, tables, law, head):  # pragma: no cover  (compiled)
+def _sparse(loss, rows, labels, ids, weights, slopes, x, mean, late, maps, law, decay, head):  # pragma: no cover
     """A coordinate that no row touches moves by a fixed affine map: it is left behind, and catches up when one does."""
     entries, columns, starts = rows
     step, boost, share = law
-    decay = tables[0, 1, 0]
     for t in range(len(ids)):
-        fetch(rows, facts, ids, t)
+        fetch(rows, labels, slopes, ids, t)
         i, u = ids[t], 0.0
         first, last = starts[i], starts[i + 1]
         for k in range(first, last):
             j = columns[k]
-            p = tables[0 if j < head else 1, t - late[j]]
-            x[j] = p[0] * x[j] - p[1] * step * mean[j]
+            x[j] = _ahead(x[j], step * mean[j], maps, 0 if j < head else 1, t - late[j])
             late[j] = t + 1
             u += entries[k] * x[j]
-        now = slope(loss, u, facts[i, LABEL])
-        change, facts[i, SLOPE] = facts[i, WEIGHT] * (now - facts[i, SLOPE]), now
+        now = slope(loss, u, labels[i])
+        change, slopes[i] = each(weights, i) * (now - slopes[i]), now
         for k in range(first, last):
             j = columns[k]
             x[j] = (decay if j < head else 1.0) * (x[j] - step * (mean[j] + boost * change * entries[k]))
             mean[j] += share * change * entries[k]
     for j in range(len(x)):
-        p = tables[0 if j < head else 1, len(ids) - late[j]]
-        x[j] = p[0] * x[j] - p[1] * step * mean[j]
+        x[j] = _ahead(x[j], step * mean[j], maps, 0 if j < head else 1, len(ids) - late[j])

@@ -101,7 +101,7 @@ class NuAcdm:
 
     def _dual(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         convexity, facts = 1 / given.loss.bounds[1], np.zeros((given.n, 8))
-        facts[:, ROOT], facts[:, LABEL] = np.sqrt(given.weights), given.labels
+        facts[:, ROOT] = np.sqrt(given.weights)
         facts[:, SMOOTH] = convexity + given.weights * given.squares / (given.l2 * given.n)
         law, chances, facts[:, BEND] = momentum(facts[:, SMOOTH], convexity, self.beta)
         facts[:, STIFF] = chances / law.tau * facts[:, BEND]
@@ -116,8 +116,8 @@ class NuAcdm:
         x, loop = image[:, 0] + law.y * image[:, 1], _dual_sparse if given.sparse else _dual_dense
         while meter.live(1):
             order = sampler.draw(streams.rng(state["epoch"]), given.components(given.n))
-            for rows, _, at, ids in given.visits(order):
-                loop(given.loss, rows, at, ids, facts, image, tuple(law), given.l2 * given.n)
+            for rows, labels, at, ids in given.visits(order):
+                loop(given.loss, rows, labels, at, ids, facts, image, tuple(law), given.l2 * given.n)
             x = image[:, 0] + law.y * image[:, 1]
             meter.offer(x)
             state["epoch"] += 1
@@ -162,7 +162,7 @@ class NuAcdm:
         return x
 
 
-M, D, SMOOTH, STIFF, ROOT, LABEL, BEND = range(7)  # of a coordinate's row, a line of cache: m, D, Lᵢ, A; √wᵢ, bᵢ, σᵢ
+M, D, SMOOTH, STIFF, ROOT, BEND = range(6)  # of a coordinate's row, a line of cache: m, D, Lᵢ, A; √wᵢ, σᵢ
 TILT = ROOT  # of one of x: cⱼ
 LEAST = 1e-100  # of λᵏ, before D is scaled down
 
@@ -195,27 +195,27 @@ def _scale(facts, image, scale):  # pragma: no cover  (compiled)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _best(loss, facts, i, u, law, scale):  # pragma: no cover  (compiled)
+def _best(loss, label, facts, i, u, law, scale):  # pragma: no cover  (compiled)
     """How far z moves beyond its contracted place: a proximal step of φ* − (σᵢ/2) (·)², with g of the rest."""
     x, z = _ahead(facts, i, law, scale)
     root, bend = facts[i, ROOT], facts[i, BEND]
     rest = max(facts[i, STIFF] - bend, 1e-12 * bend)  # p ≥ τ, so that only rounding makes it less
-    return root * settle(loss, u + bend * (z - x) / root, z / root, rest, facts[i, LABEL]) - z
+    return root * settle(loss, u + bend * (z - x) / root, z / root, rest, label) - z
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _dual_sparse(loss, rows, at, ids, facts, image, law, ridge):  # pragma: no cover  (compiled)
+def _dual_sparse(loss, rows, labels, at, ids, facts, image, law, ridge):  # pragma: no cover  (compiled)
     entries, columns, starts = rows
     scale, near, decay = 1.0, law[1], law[4]
     for t in range(len(ids)):
-        fetch(rows, facts, ids, t)
+        fetch(rows, labels, facts, ids, t)
         i, u, w = ids[t], 0.0, 0.0
         first, last = starts[i], starts[i + 1]
         if facts[i, ROOT] > 0:
             for k in range(first, last):
                 u += entries[k] * image[columns[k], 0]
                 w += entries[k] * image[columns[k], 1]
-            moved = _best(loss, facts, i, u + near * scale * w, law, scale)
+            moved = _best(loss, labels[i], facts, i, u + near * scale * w, law, scale)
             both, apart = _turn(facts, i, moved, law, scale)
             both, apart = -facts[i, ROOT] / ridge * both, -facts[i, ROOT] / ridge * apart
             for k in range(first, last):
@@ -229,7 +229,7 @@ def _dual_sparse(loss, rows, at, ids, facts, image, law, ridge):  # pragma: no c
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _dual_dense(loss, rows, at, ids, facts, image, law, ridge):  # pragma: no cover  (compiled)
+def _dual_dense(loss, rows, labels, at, ids, facts, image, law, ridge):  # pragma: no cover  (compiled)
     scale, near, decay = 1.0, law[1], law[4]
     for t in range(len(ids)):
         i, row, u, w = ids[t], rows[at[t]], 0.0, 0.0
@@ -237,7 +237,7 @@ def _dual_dense(loss, rows, at, ids, facts, image, law, ridge):  # pragma: no co
             for j in range(len(row)):
                 u += row[j] * image[j, 0]
                 w += row[j] * image[j, 1]
-            moved = _best(loss, facts, i, u + near * scale * w, law, scale)
+            moved = _best(loss, labels[i], facts, i, u + near * scale * w, law, scale)
             both, apart = _turn(facts, i, moved, law, scale)
             both, apart = -facts[i, ROOT] / ridge * both, -facts[i, ROOT] / ridge * apart
             for j in range(len(row)):

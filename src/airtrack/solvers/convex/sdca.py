@@ -11,7 +11,7 @@ from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
 from airtrack.core.part import part
 from airtrack.core.streams import Streams
-from airtrack.solvers.compiled import QUICK, fetch, settle, shrink
+from airtrack.solvers.compiled import QUICK, each, fetch, settle, shrink, slope
 from airtrack.solvers.convex.dual import check, dual_start
 
 
@@ -50,68 +50,62 @@ class Sdca:
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)
-        facts, orders = _facts(given), streams / "order"
-        state = meter.resume()
+        orders, state = streams / "order", meter.resume()
         if state is None:
             slopes, v = dual_start(given)
             state = {"epoch": 0, "slopes": slopes, "v": v}
-        facts[:, SLOPE], v = state["slopes"], state["v"].copy()
-        empty = facts[:, SIZE] == 0  # rows that move nothing, and whose own part of the gap is closed here
-        facts[empty, SLOPE] = given.loss.slope(np.zeros(empty.sum()), given.labels[empty])
+        slopes, v, rates = state["slopes"], state["v"], given.factors / (given.l2 * given.n)
         x = given.prox(v, 1 / given.l2, ridge=False)
         while meter.live(1):
-            order = orders.rng(state["epoch"]).permutation(given.n)[: given.components(given.n)]
-            for rows, labels, at, ids in given.visits(order):
-                walk = _sparse if given.sparse else _dense
-                walk(given.loss, given.penalty, rows, labels, at, ids, facts, v, 1 / given.l2)
+            _epoch(given, orders.rng(state["epoch"]), rates, slopes, v)
             x = given.prox(v.copy(), 1 / given.l2, ridge=False)
-            given.propose(facts[:, SLOPE])
+            given.propose(slopes)
             meter.offer(x)
             state["epoch"] += 1
-            meter.save(lambda: {"epoch": state["epoch"], "slopes": facts[:, SLOPE].copy(), "v": v})
+            meter.save(lambda: dict(state))
         return x
 
 
-SLOPE, SIZE, RATE, LABEL = range(4)  # of a component's row, which is half a line of cache: sᵢ, qᵢ, wᵢ/(σn), bᵢ
-
-
-def _facts(given: FiniteSum) -> Floats:
-    facts = np.empty((given.n, 4))
-    facts[:, RATE] = given.weights / (given.l2 * given.n)
-    facts[:, SIZE] = given.squares * facts[:, RATE]
-    facts[:, LABEL] = given.labels
-    return facts
+def _epoch(given: FiniteSum, rng: np.random.Generator, rates: Floats, slopes: Floats, v: Floats) -> None:
+    order: Any = np.arange(given.n, dtype=np.int32 if given.n < 2**31 else np.int64)
+    rng.shuffle(order)
+    walk = _sparse if given.sparse else _dense
+    for rows, labels, at, ids in given.visits(order[: given.components(given.n)]):
+        walk(given.loss, given.penalty, rows, labels, at, ids, rates, slopes, v, 1 / given.l2)
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _sparse(loss, penalty, rows, labels, at, ids, facts, v, scale):  # pragma: no cover  (compiled)
+def _sparse(loss, penalty, rows, labels, at, ids, rates, slopes, v, scale):  # pragma: no cover  (compiled)
     entries, columns, starts = rows
     for t in range(len(ids)):
-        fetch(rows, facts, ids, t)
-        i = ids[t]
-        slope, size = facts[i, SLOPE], facts[i, SIZE]
-        if size > 0:
-            first, last, u = starts[i], starts[i + 1], 0.0
-            for k in range(first, last):
-                u += entries[k] * shrink(penalty, v[columns[k]], scale)
-            best = settle(loss, u, slope, size, facts[i, LABEL])
-            facts[i, SLOPE] = best
-            move = facts[i, RATE] * (best - slope)
+        fetch(rows, labels, slopes, ids, t)
+        i, u, square = ids[t], 0.0, 0.0
+        first, last, rate = starts[i], starts[i + 1], each(rates, i)
+        for k in range(first, last):
+            u += entries[k] * shrink(penalty, v[columns[k]], scale)
+            square += entries[k] * entries[k]
+        if square * rate > 0:
+            best = settle(loss, u, slopes[i], square * rate, labels[i])
+            move, slopes[i] = rate * (best - slopes[i]), best
             if move != 0:
                 for k in range(first, last):
                     v[columns[k]] -= move * entries[k]
+        else:  # it moves nothing: what closes its own part of the gap
+            slopes[i] = slope(loss, 0.0, labels[i])
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _dense(loss, penalty, rows, labels, at, ids, facts, v, scale):  # pragma: no cover  (compiled)
+def _dense(loss, penalty, rows, labels, at, ids, rates, slopes, v, scale):  # pragma: no cover  (compiled)
     for t in range(len(ids)):
-        i, row, u = ids[t], rows[at[t]], 0.0
-        slope, size = facts[i, SLOPE], facts[i, SIZE]
-        if size > 0:
-            for j in range(len(v)):
-                u += row[j] * shrink(penalty, v[j], scale)
-            best = settle(loss, u, slope, size, facts[i, LABEL])
-            facts[i, SLOPE] = best
-            move = facts[i, RATE] * (best - slope)
+        i, row, u, square = ids[t], rows[at[t]], 0.0, 0.0
+        rate = each(rates, i)
+        for j in range(len(v)):
+            u += row[j] * shrink(penalty, v[j], scale)
+            square += row[j] * row[j]
+        if square * rate > 0:
+            best = settle(loss, u, slopes[i], square * rate, labels[i])
+            move, slopes[i] = rate * (best - slopes[i]), best
             for j in range(len(v)):
                 v[j] -= move * row[j]
+        else:
+            slopes[i] = slope(loss, 0.0, labels[i])

@@ -67,11 +67,10 @@ class Svrg:
         steps = 2 * given.n if convex else given.n
         slow = 1.0 if not theory else 7.0 if convex else 2 * np.sqrt(steps)
         law = Law(1.0, 0.0, self.step / (slow * smoothness), given.l2)
-        zero = given.zero()
-        state = meter.resume() or {"epoch": 0, "x": zero, "snapshot": zero}
+        state = meter.resume() or {"epoch": 0, "x": given.zero(), "snapshot": given.zero()}
+        x = state["x"]
         for full, slopes, count in epochs(given, meter, state, lambda epoch: steps, "svrg"):
-            x, rng = state["x"].copy(), (streams / "indices").rng(state["epoch"])
-            anchor = (state["snapshot"], full, slopes)
-            average = walk(given, law, sampler, rng, count, scale, anchor, x, x.copy(), averaged=theory)
-            state |= {"x": x, "snapshot": average}
+            rng, around = (streams / "indices").rng(state["epoch"]), (state["snapshot"], full, slopes)
+            state["snapshot"] = walk(given, law, sampler, rng, count, scale, around, x, x.copy(), averaged=theory)
+            del around  # the old snapshot
         return state["snapshot"]
