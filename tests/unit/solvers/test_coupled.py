@@ -15,7 +15,7 @@ from airtrack.core.part import SpecError
 from airtrack.core.penalties import L1, Box, Simplex
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
-from airtrack.solvers.convex import coupled, epochs
+from airtrack.solvers.convex import epochs
 from airtrack.solvers.convex.epochs import Sampler
 from airtrack.solvers.convex.katyusha import Katyusha
 from airtrack.solvers.convex.katyusha_x import KatyushaX
@@ -294,11 +294,21 @@ def test_lazy_is_dense(solver, params, sampling, l2, free):
 @pytest.mark.parametrize(("solver", "params"), KINDS)
 def test_lazy_is_dense_over_several_chunks(solver, params, monkeypatch):
     monkeypatch.setattr(epochs, "CHUNK", 64)
-    monkeypatch.setattr(coupled, "CHUNK", 64)
     a = np.random.default_rng(5).normal(size=(100, 30)) * (np.random.default_rng(6).random((100, 30)) < 0.1)
     a[:, 0] = 0.1
     dense, sparse = (FiniteSum(r, signs(100), l2=0.01) for r in (a, csr_matrix(a)))
     assert same(answer(solver(params=params), sparse, 2000), answer(solver(params=params), dense, 2000))
+
+
+@pytest.mark.parametrize(("solver", "params"), KINDS)
+def test_lazy_is_dense_for_coordinates_that_are_left_behind_for_long(solver, params):
+    """A column that one of 600 rows has waits for hundreds of steps: more than the table of single ones holds."""
+    n = 600
+    a = np.zeros((n, 80))
+    a[np.arange(n), np.arange(n) % 4] = 1
+    a[np.arange(76) * 5, 4 + np.arange(76)] = 0.5
+    dense, sparse = (FiniteSum(r, signs(n), l2=0.001, free=1) for r in (a, csr_matrix(a)))
+    assert same(answer(solver(params=params), sparse, 20 * n), answer(solver(params=params), dense, 20 * n))
 
 
 def test_wide_indices_are_taken():

@@ -388,10 +388,10 @@ class FiniteSum(Oracle):
     def _at(self, x: Floats) -> bool:
         return self._seen is not None and np.array_equal(x, self._seen[0])
 
-    def _look(self, x: Floats, slopes: Floats | None, full: Floats | None = None) -> Floats:
+    def _look(self, x: Floats, slopes: Floats | None, out: Floats | None = None) -> Floats:
         """One pass over the rows: the gradient; the slopes, if there is room for them; the value, for `certificate`."""
         self._seen, total = None, 0.0
-        full = np.zeros(self.shape) if full is None else full
+        full: Floats = np.empty(self.shape) if out is None else out
         full[:] = 0
         for where, rows in self._blocks():
             with np.errstate(over="ignore", invalid="ignore"):  # x may have left the finite numbers: who asked will see

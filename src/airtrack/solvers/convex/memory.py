@@ -70,7 +70,7 @@ def _dense(loss, penalty, data, slopes, x, mean, law, decay, head):  # pragma: n
             mean[j] += share * change * row[j]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _ahead(x, pull, maps, kind, late):  # pragma: no cover  (compiled)
     """A coordinate `late` steps on, pull = step · ḡ."""
     if late >= REACH:
