@@ -12,7 +12,7 @@ from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
 from airtrack.core.part import part
 from airtrack.core.streams import Streams
-from airtrack.solvers.compiled import QUICK, shrink, slope
+from airtrack.solvers.compiled import QUICK, each, shrink, slope
 from airtrack.solvers.convex.clusters import check, raw_clusters
 from airtrack.solvers.convex.epochs import epochs, sampling
 
@@ -89,7 +89,7 @@ def _epoch(loss, penalty, data, order, x, average, moved, last, sizes, law, head
         row, other, size, share = rows[i], rows[last[c]], sizes[c], shares[c]
         for j in range(len(x)):
             u += row[j] * x[j]
-        change = scale[i] * (slope(loss, u, labels[i]) - slopes[i])
+        change = each(scale, i) * (slope(loss, u, labels[i]) - slopes[i])
         for j in range(len(x)):
             new, old = change * row[j], size * other[j]
             v = x[j] - eta * (moved[j] + new - old)
