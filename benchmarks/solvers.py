@@ -270,9 +270,9 @@ def labelled(rows, rng):
     return np.where(rng.random(len(hidden)) < 1 / (1 + np.exp(-3 * hidden / hidden.std())), 1.0, -1.0)
 
 
-def scattered(n, d, each, rng):
-    """CSR rows of length one, `each` Gaussian entries in columns that a power law chooses."""
-    chance = 1 / (np.arange(d) + 10.0)
+def scattered(n, d, each, rng, even=False):
+    """CSR rows of length one, `each` Gaussian entries in columns that a power law chooses, or all with one chance."""
+    chance = 1 / (np.arange(d) + (1e12 if even else 10.0))
     columns = rng.choice(d, (n, each), p=chance / chance.sum())
     rows = sparse.csr_array(
         (rng.standard_normal(n * each), columns.ravel().astype(np.int32), np.arange(0, n * each + 1, each, np.int32)),
@@ -307,10 +307,10 @@ def dense(n, d, ratio):
     return make
 
 
-def thin(n, d, ratio, spread=0.0):
+def thin(n, d, ratio, spread=0.0, even=False):
     def make(seed):
         rng = Streams(seed).rng()
-        rows = scattered(n, d, 20, rng)
+        rows = scattered(n, d, 20, rng, even)
         weights = np.exp(spread * rng.standard_normal(n)) if spread else None
         size = 0.25 * (1 if weights is None else weights.mean())
         return Data("sparse", rows, labelled(rows, rng), size / (ratio * n), "logistic", weights)
@@ -392,6 +392,8 @@ def main():
     if "sparse" in options.what:
         for ratio in (1, 30):
             race(f"logistic, sparse {wide}, κ/n = {ratio:g}", thin(*wide, ratio), able, *how)
+        title = f"logistic, sparse {wide}, columns as likely as each other, κ/n = 30"
+        race(title, thin(*wide, 30, even=True), able, *how)
     if "inner" in options.what:
         inner(thin(*wide, 30)(0), how[0] if options.quick else 5, 10)
     if "weighted" in options.what:

@@ -1,4 +1,4 @@
-"""The benchmarks of the nets run; what they measure at such sizes says nothing."""
+"""The benchmarks run; what they measure at such sizes says nothing."""
 
 import re
 import subprocess
@@ -67,3 +67,19 @@ def test_streaming() -> None:
     assert arms[1].startswith("placebo")
     assert {"oja, told the gap", "IncrementalPCA, 5d = default", "covariance and eigh"} <= set(arms)
     assert re.search(r"takes ≥ 10 times as long \(\d+\.\d\), at no less error \(\d+\.\d\d of it\)", lines[-2])
+
+
+def test_solvers() -> None:
+    """Peers of scikit-learn warn that they have not converged, which the script ignores, and nobody else may."""
+    text = printed("solvers.py", "ridge", "inner", "--quick")
+    (first, *_, inner) = text.strip().split("\n\n")
+    assert {"auto", "placebo: auto again", "SciPy CG, Jacobi", "sklearn sparse_cg"} <= {
+        line[:28].strip() for line in first.splitlines()
+    }
+    assert re.search(r"liblinear, dual +1\.00\n", inner)
+
+
+def test_memory() -> None:
+    lines = printed("memory.py", "--quick").splitlines()
+    assert re.match(r"numpy.load of 0\.\d\d GB under a limit of .* GB: MemoryError", lines[0])
+    assert re.search(r"proved to be within \d\.\de-\d\d of the optimum", lines[1])

