@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -123,14 +124,13 @@ def describe(part: Any) -> list[str]:
 
 
 def _summary(family: str, name: str) -> str:
-    """The first line of a part's docstring, read from its file without importing it where that is possible."""
+    """The first line of a part's file, or of its docstring; the file is not imported where that is possible."""
     path = shipped(family).get(name)
     if path is None:
-        doc = lookup(family, name).__doc__
+        cls = lookup(family, name)
+        doc = sys.modules[cls.__module__].__doc__ or cls.__doc__
     else:
-        found = re.search(
-            rf'^@part\("{family}"\)\nclass \w+.*?:\n    """(.+?)(?:\n|""")', path.read_text("utf-8"), re.M | re.S
-        )
+        found = re.match(r'"""(.+?)(?:\n|""")', path.read_text("utf-8"))
         doc = found.group(1) if found else ""
     return (doc or "").strip().partition("\n")[0].rstrip(".")
 
