@@ -405,9 +405,10 @@ def main():
             race(f"ridge, sparse {flat}, rows exp({spread:g} N(0, 1)), κ/n = 100", ridge(*flat, spread), ridges, *how)
     if "memory" in options.what:
         print("\nMemory")
-        for name in ("katyusha", "svrg", "sdca"):
+        for name in ("katyusha", "svrg", "sdca", "saga"):
             memory(dense(*tall, 1e2)(0), name, 12)
             memory(thin(*wide, 30)(0), name, 12)
+        memory(thin(*wide, 30)(0), "newton_cg", 12)  # conjugate gradients hold seven vectors, and Newton two more
 
 
 if __name__ == "__main__":

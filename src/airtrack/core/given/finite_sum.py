@@ -118,12 +118,21 @@ class FiniteSum(Oracle):
     def curvature(self, x: Floats) -> Floats:
         """wᵢ φ''(⟨aᵢ, x⟩) / n [n], for `hessian`; charges n."""
         self._charge(self.n, curvatures=self.n)
-        return self.loss.curve(self._rows @ x, self._labels) * self.weights / self.n
+        curves = np.empty((self.n, *self.shape[1:]))
+        for where, rows in self._blocks():
+            curves[where] = self.loss.curve(rows @ x, self._labels[where]) / self.n
+        if self._weights is not None:
+            curves *= self._weights.reshape(-1, *[1] * (curves.ndim - 1))
+        return curves
 
     def hessian(self, curves: Floats, v: Floats) -> Floats:
         """Σ curvesᵢ aᵢ ⟨aᵢ, v⟩ + l2 v: the Hessian of the smooth part times v [d]; charges n."""
         self._charge(self.n, products=self.n)
-        return _turn(self._rows) @ (curves * (self._rows @ v)) + np.ravel(self.ridge) * v
+        seen = self._rows @ v
+        seen *= curves
+        product = _turn(self._rows) @ seen
+        product += np.ravel(self.ridge) * v
+        return product
 
     def gram(self, curves: Floats) -> Floats:
         """Σ curvesᵢ aᵢ aᵢᵀ + l2 [d, d], curves ≥ 0; charges n ⌈d/4⌉: as many multiplications as that many gradients."""
@@ -138,7 +147,7 @@ class FiniteSum(Oracle):
     def diagonal(self, curves: Floats) -> Floats:
         """The diagonal of `gram` [d]; charges n."""
         self._charge(self.n, diagonals=self.n)
-        total = np.zeros(self.d)
+        total, curves = np.zeros(self.d), np.broadcast_to(curves, self.n)
         for where, rows in self._blocks():
             total += _turn(_squared(rows)) @ curves[where]
         return total + self.ridge

@@ -58,20 +58,25 @@ class NewtonCg:
 def _solve(given: FiniteSum, x: Floats, g: Floats, first: float) -> Floats:
     """H⁻¹ g, about."""
     curves = given.curvature(x)
-    diagonal = given.diagonal(curves)
-    scale = 1 / np.where(diagonal > 0, diagonal, 1.0)
+    scale = given.diagonal(curves)
+    scale[scale <= 0] = 1.0
+    np.reciprocal(scale, out=scale)
     size = float(np.linalg.norm(g))
     enough = min(0.5, float(np.sqrt(size / first))) * size if first > 0 else 0.0
-    found, rest, along = np.zeros_like(g), g, scale * g
+    found, rest, along = np.zeros_like(g), g.copy(), scale * g
     energy = float(rest @ along)
     for _ in range(2 * given.d):
         product = given.hessian(curves, along)
         bend = float(along @ product)
         if not bend > 0:
             break
-        found, rest = found + energy / bend * along, rest - energy / bend * product
+        found += energy / bend * along
+        product *= energy / bend
+        rest -= product
         if np.linalg.norm(rest) <= enough:
             break
-        before, energy = energy, float(rest @ (scale * rest))
-        along = scale * rest + energy / before * along
+        np.multiply(scale, rest, out=product)
+        before, energy = energy, float(rest @ product)
+        along *= energy / before
+        along += product
     return found if found.any() else scale * g

@@ -52,13 +52,14 @@ class Pcg:
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)
-        curves = given.weights / given.n
+        curves = given.factors / given.n
         state = meter.resume()
         if state is None:
             x, scale = given.zero(), np.ones(given.d)
             if self.precondition == "diagonal" and meter.live(given.n):
                 scale = given.diagonal(curves)
-                scale = 1 / np.where(scale > 0, scale, 1.0)
+                scale[scale <= 0] = 1.0
+                np.reciprocal(scale, out=scale)
             state = {
                 "x": x,
                 "r": np.zeros(given.d),
@@ -72,7 +73,8 @@ class Pcg:
         steps = state["steps"]
         while meter.live(given.n):
             if steps % FRESH == 0 or energy <= SPENT * first:
-                r = -given.gradient(x)[0] - given.ridge * x
+                r = -given.gradient(x)[0]
+                r -= given.ridge * x
                 fresh = float(r @ (scale * r))
                 if energy <= SPENT * first:  # begin
                     p, first = scale * r, fresh
@@ -81,9 +83,13 @@ class Pcg:
                 product = given.hessian(curves, p)
                 bend = float(p @ product)
                 length = energy / bend if bend > 0 else 0.0
-                x, r = x + length * p, r - length * product
-                before, energy = energy, float(r @ (scale * r))
-                p = scale * r + energy / before * p
+                x = x + length * p
+                product *= length
+                r = r - product
+                np.multiply(scale, r, out=product)
+                before, energy = energy, float(r @ product)
+                p *= energy / before
+                p += product
             meter.offer(x)
             steps += 1
             meter.save(lambda: dict(zip(state, (x, r, p, scale, energy, first, steps))))
