@@ -301,7 +301,7 @@ RULES = [
 ]
 _alone = partial(Rule, lambda f: True)
 OTHERS: dict[type, Rule] = {
-    Matrix: _alone("arpack", {}, "a Krylov space; LazySVD throws it away at every vector"),
+    Matrix: _alone("block_krylov", {}, "a Krylov space that grows until the residual is small"),
     Views: _alone("lazy_cca", {}, "the only one here for two views"),
     Entries: _alone("block_fw", {}, "a nuclear ball, whose projection would cost an SVD"),
     Pieces: _alone("gd_lin", {}, "gradients that linger"),
