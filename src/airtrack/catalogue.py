@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -124,11 +123,10 @@ def describe(part: Any) -> list[str]:
 
 
 def _summary(family: str, name: str) -> str:
-    """The first line of a part's file, or of its docstring; the file is not imported where that is possible."""
+    """The first line of a part's file, which is not imported; of the docstring of a part from elsewhere."""
     path = shipped(family).get(name)
     if path is None:
-        cls = lookup(family, name)
-        doc = sys.modules[cls.__module__].__doc__ or cls.__doc__
+        doc = lookup(family, name).__doc__
     else:
         found = re.match(r'"""(.+?)(?:\n|""")', path.read_text("utf-8"))
         doc = found.group(1) if found else ""
