@@ -351,9 +351,8 @@ def inner(data, seeds, passes):
         model = LogisticRegression(**options, max_iter=rung, fit_intercept=False, random_state=seed)
         return model.fit(data.rows, data.labels).coef_[0]
 
-    runs = {"liblinear, dual": liblinear, "placebo": liblinear} | {
-        n: ours(n) for n in ("sdca", "saga", "svrg", "katyusha")
-    }
+    own = {f"airtrack {name}": ours(name) for name in ("sdca", "saga", "svrg", "katyusha")}
+    runs = {"liblinear, dual": liblinear, "placebo: the same again": liblinear} | own
     took: dict[str, list[float]] = {name: [] for name in runs}
     for seed in range(seeds + 1):
         for name, run in runs.items():

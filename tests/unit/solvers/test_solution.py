@@ -202,8 +202,10 @@ def test_a_given_is_free_again_afterwards():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotConverged)
         solve(given, "svrg", passes=5, tol=1e-12)
+    before = given.counts["gradients"]
     for _ in range(20):
         given.gradient(np.zeros(5))
+    assert given.counts["gradients"] == before + 20 * given.n
 
 
 # ------------------------------------------------------------------------------------------------------------- methods

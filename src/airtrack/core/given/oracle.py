@@ -18,7 +18,8 @@ class Oracle:
     """Base of everything given: knows the meter it charges, once the bench has called `metered`.
 
     An oracle that can prove how good an answer is, without any hidden truth, has a method `certificate(answer)`, which
-    returns {name: number} and costs nothing; `airtrack.solvers.solve` stops by it.
+    returns {name: number} and costs nothing. `airtrack.solvers.solve` stops by it, relative to that of `zero()`, an
+    answer to begin with, where there is such a method, and else to that of the first answer a solver shows.
     """
 
     _meter: Meter | None = None
