@@ -41,6 +41,7 @@ class Meter:
     prefix      recipe → its finished answer, or None; how `Then` finds a trained prefix
     progress    called with (spent, metrics) after each look
     cap         work after which a pilot ends, though the recipe plans for the whole budget
+    worth       guess → whether a look is worth its price, where a recipe guesses what it would show; None: always
 
     >>> meter = Meter(10, look=lambda x: {"error": x}, schedule=[4, 8])
     >>> while meter.live(cost=3):
@@ -62,6 +63,7 @@ class Meter:
         prefix: Callable[[Any], Any] | None = None,
         progress: Callable[[float, Mapping[str, float]], None] | None = None,
         cap: float | None = None,
+        worth: Callable[[Mapping[str, float]], bool] | None = None,
     ) -> None:
         self.budget = budget
         self._limit = budget if cap is None else min(cap, budget)
@@ -70,7 +72,7 @@ class Meter:
         self.reached: float | None = None
         self.curve: list[tuple[float, dict[str, float]]] = []
         self.prefix = prefix or (lambda recipe: None)
-        self._look, self._schedule, self._stop = look, schedule or [], stop
+        self._look, self._schedule, self._stop, self._worth = look, schedule or [], stop, worth
         self._checkpoint, self._every, self._progress = checkpoint, every, progress
         self._oracles: dict[str, Stateful] = {}
         self._idle = 0  # questions whether the budget is live, since the last charge
@@ -116,10 +118,15 @@ class Meter:
         self.charge(granted)
         return granted
 
-    def offer(self, answer: Any) -> None:
-        """Show the current answer. It costs nothing unless a look is due."""
+    def offer(self, answer: Any, guess: Mapping[str, float] | None = None) -> None:
+        """Show the current answer. It costs nothing unless a look is due.
+
+        guess  metrics of the answer as the recipe itself works them out, where it can at little cost
+        """
         self.latest = answer
         if self._next >= len(self._schedule) or self.spent < self._schedule[self._next] or self._look is None:
+            return
+        if guess is not None and self._worth is not None and not self._worth(guess):
             return
         while self._next < len(self._schedule) and self.spent >= self._schedule[self._next]:
             self._next += 1

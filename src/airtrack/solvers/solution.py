@@ -120,7 +120,7 @@ def attempt(
         step = solver.step_cost(given) / unit if hasattr(solver, "step_cost") else 1.0
         passes = max(1000.0, 100 * step, min(MANY, MOMENT / unit))
     stop, before = _Stop(given, tol), Counter(given.counts)
-    meter = Meter(passes * unit, look=given.certificate, schedule=list(_looks(unit, passes)), stop=stop)
+    meter = Meter(passes * unit, look=given.certificate, schedule=list(_looks(unit, passes)), stop=stop, worth=stop)
     given.metered(meter)
     try:
         x = stop.ready

@@ -48,6 +48,22 @@ def test_offers_between_points_are_not_judged():
     assert calls == [50, 100]
 
 
+def test_a_look_is_left_out_where_the_recipe_guesses_that_it_is_not_worth_it():
+    meter = Meter(8, look=lambda x: {"x": x}, schedule=[1, 2, 3], worth=lambda guess: guess["x"] >= 5)
+    while meter.live():
+        meter.charge(1)
+        meter.offer(meter.spent, {"x": meter.spent})
+    assert meter.curve == [(5, {"x": 5})]
+    assert worked(Meter(2, look=lambda x: {"x": x}, schedule=[1, 2], worth=lambda guess: False)).curve  # no guess
+
+
+def test_a_guess_changes_nothing_where_nobody_asked_for_it():
+    meter = Meter(1, look=lambda x: {"x": x}, schedule=[1])
+    meter.charge(1)
+    meter.offer(7, {"x": 0})
+    assert meter.curve == [(1, {"x": 7})]
+
+
 def test_latest_answer_is_kept_without_a_judge():
     meter = worked(Meter(3))
     assert (meter.latest, meter.curve) == (3, [])

@@ -263,6 +263,12 @@ def test_a_matrix():
     assert np.isnan(found.objective)
 
 
+def test_a_matrix_is_looked_at_when_its_solver_says_that_it_is_time():
+    found = solve(Matrix(RNG.normal(size=(90, 60)), k=2), tol=1e-6)
+    assert found.converged
+    assert len(found.trace) <= 2 < found.counts["matvecs"] / 4  # steps
+
+
 def test_two_views():
     x = RNG.normal(size=(100, 4))
     found = solve(Views(x, x[:, :3] + 0.5 * RNG.normal(size=(100, 3)), k=1), tol=1e-5)

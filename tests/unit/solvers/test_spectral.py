@@ -202,6 +202,27 @@ def test_a_short_block_krylov_goes_on_where_it_was():
     assert errors[2] < errors[1] / 3 < errors[0] / 9
 
 
+@pytest.mark.parametrize("scale", [1e-120, 1.0, 1e120])
+@pytest.mark.parametrize("depth", [2, 3, 16])
+def test_block_krylov_knows_its_residual(depth, scale):
+    """Kept blocks, restarts, subspaces that close: what it works out beside its steps is what the certificate says."""
+    a = STREAMS.rng().standard_normal((60, 9)) * np.array([5, 3, 2, 1, 1, 0.5, 0.3, 0.1, 0]) * scale
+    seen = []
+
+    class Listener(Meter):
+        def offer(self, answer, guess=None):
+            super().offer(answer)
+            if guess is not None:
+                seen.append((guess["residual"], Matrix(a, k=2).certificate(answer)["residual"]))
+
+    given, meter = Matrix(a, k=2), Listener(60)
+    given.metered(meter)
+    BlockKrylov(depth=depth).answer(given, meter, STREAMS)
+    guessed, proved = np.transpose(seen)
+    np.testing.assert_allclose(guessed, proved, rtol=1e-6, atol=1e-13)
+    assert proved[0] > 0.01 > 1e-8 > proved[-1]
+
+
 def test_an_invariant_subspace_is_left():
     matrix = np.diag([3.0, 2.0, 1.0, 0.5, 0.25, 0.125])
     given = Matrix(matrix, k=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class Stage(Meter):
         self.spent += granted
         return granted
 
-    def offer(self, answer: Floats) -> None:
+    def offer(self, answer: Floats, guess: Mapping[str, float] | None = None) -> None:  # a guess is of the stage's sum
         self.latest = answer
         self.over = self.spent > 0 and self._done(answer)
         self._whole.offer(answer)

@@ -12,6 +12,8 @@ from airtrack.core.meter import Meter
 from airtrack.core.part import part
 from airtrack.core.streams import Streams
 
+TINY = np.finfo(float).tiny
+
 
 @part("solver")
 class BlockKrylov:
@@ -58,9 +60,10 @@ class BlockKrylov:
             column = basis.T @ moved  # [m + b, b]
             small = np.block([[small, column[:m]], [column[:m].T, column[m:]]])
             values, turn = (found[..., ::-1][..., :width] for found in np.linalg.eigh((small + small.T) / 2))
-            ritz = basis @ turn
-            meter.offer(ritz[:, : given.k])
-            block = _new(moved - basis @ column, basis, np.linalg.norm(moved, axis=0).max())
+            ritz, outside = basis @ turn, moved - basis @ column
+            left = outside @ (turn[m:, : given.k] / max(values[0], TINY))  # AᵀA moves the Ritz vectors out of the span
+            meter.offer(ritz[:, : given.k], {"residual": np.sqrt(np.linalg.norm(left.T @ left, 2))})
+            block = _new(outside, basis, np.abs(moved).max())
             if block.shape[1] == 0:  # an invariant subspace: what is outside of it can only be drawn
                 drawn += 1
                 basis, small = ritz, np.diag(values)
