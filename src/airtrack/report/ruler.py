@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from airtrack.report.numbers import number, power
+from airtrack.study.readings import TRIALS, on_scale
 
-ANSWERS = 1000.0  # behind a proportion, as in airtrack.study.readings: keeps 0 and 1 on the logit axis
 _ROUND = (0.5, 0.1, 0.9, 0.01, 0.99, 0.0, 1.0, 0.001, 0.999, 0.02, 0.98, 0.2, 0.8, 0.05, 0.95, 0.3, 0.7, 0.4, 0.6)
 
 Array = np.ndarray[Any, Any]
@@ -38,11 +38,8 @@ class Ruler:
         v[~np.isfinite(v)] = np.nan
         if self.scale == "log":
             least = self.bounds[0] if 0 < self.bounds[0] < math.inf else 1e-300
-            return np.log10(np.maximum(v, least))
-        if self.scale == "logit":
-            v = np.clip(v, 0, 1)
-            return np.log(ANSWERS * v + 0.5) - np.log(ANSWERS * (1 - v) + 0.5)
-        return v
+            return np.log10(np.maximum(v, least))  # exact at powers of ten, unlike log(v) / log(10)
+        return on_scale(np.clip(v, 0, 1) if self.scale == "logit" else v, self.scale)
 
     def back(self, position: float) -> float:
         """The reading at a position.
@@ -54,7 +51,7 @@ class Ruler:
             return 10.0 ** min(max(position, -300.0), 300.0)
         if self.scale == "logit":
             odds = math.exp(min(max(position, -50.0), 50.0))
-            return min(1.0, max(0.0, (odds * (ANSWERS + 0.5) - 0.5) / (ANSWERS * (1 + odds))))
+            return min(1.0, max(0.0, (odds * (TRIALS + 0.5) - 0.5) / (TRIALS * (1 + odds))))
         return position
 
     def limits(self, positions: Array, pad: float = 0.06) -> tuple[float, float]:

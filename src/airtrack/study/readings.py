@@ -100,6 +100,22 @@ def margin(scale: Scale, smallest: float) -> float:
     return math.log(smallest) if scale == "log" else smallest
 
 
+def on_scale(values: Array, scale: Scale, *, floor: float = 1e-300, trials: float = TRIALS) -> Array:
+    """Readings where differences add up: as they are, as logarithms, or as log-odds.
+
+    floor   "log": smaller readings are raised to it
+    trials  "logit": answers behind a proportion; half a one is added on both sides
+
+    >>> on_scale(np.array([0.0, 0.5, 1.0]), "logit", trials=10).round(2).tolist()
+    [-3.04, 0.0, 3.04]
+    """
+    if scale == "log":
+        return np.log(np.maximum(values, floor))
+    if scale == "logit":
+        return np.log(trials * values + 0.5) - np.log(trials - trials * values + 0.5)
+    return values
+
+
 def _moments(arm: str, x: Array) -> dict[str, float | None]:
     mean, sd = float(x.mean()) if len(x) else None, float(x.std(ddof=1)) if len(x) > 1 else None
     return {f"mean_{arm}": mean, f"sd_{arm}": sd}
@@ -146,8 +162,7 @@ def _transform(
         m = TRIALS if trials is None else float(trials)
         if not 0 < m < math.inf:
             raise ValueError(f"trials={trials!r} must be positive: the number of answers behind each proportion")
-        tx, ty = (np.log(m * v + 0.5) - np.log(m - m * v + 0.5) for v in (x, y))
-        return tx, ty, ()
+        return on_scale(x, scale, trials=m), on_scale(y, scale, trials=m), ()
     if floor is not None and not 0 < floor < math.inf:
         raise ValueError(f"floor={floor!r} must be positive: smaller readings are raised to it before the logarithm")
     both = np.concatenate([x, y])
@@ -155,7 +170,7 @@ def _transform(
     least = floor if floor is not None else float(positive.min()) / 2 if positive.size else 1.0
     raised = int((both < least).sum())
     notes = (f"{raised} readings were raised to {least:.3g} before the logarithm",) if raised else ()
-    return np.log(np.maximum(x, least)), np.log(np.maximum(y, least)), notes
+    return on_scale(x, scale, floor=least), on_scale(y, scale, floor=least), notes
 
 
 def _advantage(x: Array, y: Array, failed_x: Mask, failed_y: Mask) -> Array:

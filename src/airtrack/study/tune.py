@@ -13,6 +13,7 @@ import numpy as np
 from airtrack.core.part import SpecError, to_spec
 from airtrack.core.problem import Metric
 from airtrack.study.flat import flat
+from airtrack.study.readings import on_scale
 from airtrack.study.spec import TUNE_SEEDS, Study, axes, settings, with_grid
 from airtrack.study.trial import Readout, Trial
 
@@ -54,13 +55,9 @@ class Tuning:
 
 
 def to_scale(values: np.ndarray[Any, Any], metric: Metric) -> np.ndarray[Any, Any]:
-    """Readings where differences add up: as they are, as logarithms, or as log-odds."""
-    if metric.scale == "log":
-        return np.log(np.maximum(values, max(metric.bounds[0], 1e-300)))
-    if metric.scale == "logit":
-        inside = np.clip(values, 5e-4, 1 - 5e-4)  # half a thousandth: a thousand answers with half a count
-        return np.log(inside) - np.log1p(-inside)
-    return values
+    """Readings where differences add up; what lies below a metric's least value, or outside of [0, 1], is put there."""
+    inside = np.clip(values, 0, 1) if metric.scale == "logit" else values
+    return on_scale(inside, metric.scale, floor=max(metric.bounds[0], 1e-300))
 
 
 def trials(study: Study, recipe: Any) -> list[tuple[Mapping[str, Any], Any, list[Trial]]]:

@@ -175,8 +175,8 @@ def test_scales():
     logs = to_scale(np.array([1.0, 0.0]), Metric("low", (1e-8, 1), "log"))
     assert logs.tolist() == [0.0, math.log(1e-8)]
     odds = to_scale(np.array([0.0, 0.25, 1.0]), Metric("high", (0, 1), "logit"))
-    assert odds[1] == pytest.approx(-math.log(3))
-    assert (odds[0], -odds[2]) == pytest.approx([math.log(0.0005 / 0.9995)] * 2)
+    assert odds[1] == pytest.approx(math.log(250.5 / 750.5))  # of a thousand answers
+    assert (odds[0], -odds[2]) == pytest.approx([math.log(0.5 / 1000.5)] * 2)
 
 
 def test_a_score_is_a_mean_on_its_scale():
