@@ -9,9 +9,10 @@ from annotated_types import Gt
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
-from airtrack.core.part import Slot, SpecError, part
+from airtrack.core.part import Slot, part
 from airtrack.core.streams import Streams
-from airtrack.solvers.convex.stages import in_stages
+from airtrack.solvers.convex.stages import in_stages, refuse_inner
+from airtrack.solvers.rules import unfit
 
 
 @part("solver")
@@ -48,9 +49,8 @@ class AdaptReg:
     def refuse(self, given: FiniteSum) -> None:
         """Raises `SpecError` for a sum that it cannot take."""
         if given.loss.bounds[0] < 0:
-            raise SpecError(f"adapt_reg needs a convex loss, {type(given.loss).__name__} is none; use katyusha_x")
-        if hasattr(self.solver, "refuse"):
-            self.solver.refuse(given.like(l2=given.l2 + 1))
+            raise unfit(given, f"adapt_reg needs a convex loss, {type(given.loss).__name__} is none")
+        refuse_inner(self.solver, given, given.like(l2=given.l2 + 1))
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)

@@ -9,10 +9,11 @@ from annotated_types import Gt
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
-from airtrack.core.part import Slot, SpecError, part
+from airtrack.core.part import Slot, part
 from airtrack.core.streams import Streams
 from airtrack.solvers.convex.adapt_reg import added
-from airtrack.solvers.convex.stages import in_stages
+from airtrack.solvers.convex.stages import in_stages, refuse_inner
+from airtrack.solvers.rules import unfit
 
 
 @part("solver")
@@ -48,9 +49,8 @@ class AdaptSmooth:
     def refuse(self, given: FiniteSum) -> None:
         """Raises `SpecError` for a sum that it cannot take."""
         if not hasattr(given.loss, "smoothed"):
-            raise SpecError(f"{type(given.loss).__name__} has no corner to round off; use adapt_reg, or no reduction")
-        if hasattr(self.solver, "refuse"):
-            self.solver.refuse(given.like(loss=given.loss.smoothed(self.width), l2=given.l2 + 1))
+            raise unfit(given, f"{type(given.loss).__name__} has no corner to round off, or no method smoothed(width)")
+        refuse_inner(self.solver, given, given.like(loss=given.loss.smoothed(self.width), l2=given.l2 + 1))
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)

@@ -13,6 +13,7 @@ from airtrack.core.part import SpecError, part
 from airtrack.core.penalties import Simplex
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
+from airtrack.solvers.rules import unfit
 
 ROUNDS = 10  # of power iteration: what it misses of the greatest eigenvalue, SAFETY makes up for
 SAFETY = 1.2
@@ -58,9 +59,9 @@ class Agd:
         if self.geometry == "simplex" and not isinstance(given.penalty, Simplex):
             raise SpecError(f"geometry simplex needs a sum over one, not {type(given.penalty).__name__}; use euclidean")
         if not np.isfinite(given.loss.bounds[1]):
-            raise SpecError(f"agd needs a smooth loss, {type(given.loss).__name__} has a corner; use adapt_smooth")
+            raise unfit(given, f"agd needs a smooth loss, {type(given.loss).__name__} has a corner")
         if given.loss.bounds[0] < 0 and not given.convexity:
-            raise SpecError(f"agd needs a convex sum, and {type(given.loss).__name__} may give none; use fast_cubic")
+            raise unfit(given, f"agd needs a convex sum, and {type(given.loss).__name__} may give none")
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)

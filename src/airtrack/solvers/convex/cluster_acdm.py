@@ -10,12 +10,13 @@ from annotated_types import Ge
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.losses import Squared
 from airtrack.core.meter import Meter
-from airtrack.core.part import SpecError, part
+from airtrack.core.part import part
 from airtrack.core.penalties import Nothing
 from airtrack.core.streams import Streams
 from airtrack.solvers.convex import dual
 from airtrack.solvers.convex.clusters import check, raw_clusters
 from airtrack.solvers.convex.nu_acdm import NuAcdm
+from airtrack.solvers.rules import unfit
 
 
 @part("solver")
@@ -53,12 +54,10 @@ class ClusterAcdm:
     def refuse(self, given: FiniteSum) -> None:
         """Raises `SpecError` for a sum that it cannot take."""
         check(given, "cluster_acdm")
-        dual.check(given, "cluster_acdm")
         if not isinstance(given.loss, Squared) or not isinstance(given.penalty, Nothing):
             what = f"{type(given.loss).__name__} and {type(given.penalty).__name__}"
-            raise SpecError(
-                f"cluster_acdm takes the loss squared without penalty, and this sum has {what}; use nu_acdm"
-            )
+            raise unfit(given, f"cluster_acdm takes the loss squared without penalty, and this sum has {what}")
+        dual.check(given, "cluster_acdm")
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)

@@ -6,9 +6,9 @@ import numpy as np
 
 from airtrack.core.given import FiniteSum, Floats, Ints
 from airtrack.core.meter import Meter
-from airtrack.core.part import SpecError
 from airtrack.core.penalties import separable
 from airtrack.core.streams import Streams
+from airtrack.solvers.rules import unfit
 
 WIDTH = 16  # of the sketch in which distances are compared
 CANDIDATES = 20  # rows a centre from which the first centres are drawn
@@ -17,15 +17,11 @@ CANDIDATES = 20  # rows a centre from which the first centres are drawn
 def check(given: FiniteSum, name: str) -> None:
     """Raises `SpecError` for a sum whose rows are not dense, in memory, with a smooth convex loss of one prediction."""
     if given.sparse:
-        raise SpecError(
-            f"{name} works with means of rows, which are dense; use svrg or nu_acdm, or give rows.toarray()"
-        )
+        raise unfit(given, f"{name} works with means of rows, which are dense")
     if len(given.shape) > 1 or given.loss.bounds[0] < 0 or not np.isfinite(given.loss.bounds[1]):
-        raise SpecError(
-            f"{name} takes smooth convex losses of one prediction, not {type(given.loss).__name__}; use svrg"
-        )
+        raise unfit(given, f"{name} takes smooth convex losses of one prediction, not {type(given.loss).__name__}")
     if not separable(given.penalty):
-        raise SpecError(f"{name} takes penalties that go by coordinates, not {type(given.penalty).__name__}; use agd")
+        raise unfit(given, f"{name} takes penalties that go by coordinates, not {type(given.penalty).__name__}")
     given.rows  # noqa: B018  (refuses rows that are not in memory)
 
 

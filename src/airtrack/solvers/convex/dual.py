@@ -7,20 +7,22 @@ import numpy as np
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.part import SpecError
 from airtrack.core.penalties import separable
+from airtrack.solvers.rules import unfit
 
 
 def check(given: FiniteSum, name: str) -> None:
     """Raises `SpecError` for a sum that has no dual with one free number a component."""
     if len(given.shape) > 1:
-        raise SpecError(f"{name} takes losses of one prediction, not softmax; use lbfgs")
+        raise unfit(given, f"{name} takes losses of one prediction, not softmax")
     if given.loss.bounds[0] < 0:
-        raise SpecError(f"{name} needs convex components, {type(given.loss).__name__} has none; use svrg")
-    if given.l2 == 0:
-        raise SpecError(f"{name} needs l2 > 0, for x to follow from the dual; use the reduction adapt_reg")
+        raise unfit(given, f"{name} needs convex components, {type(given.loss).__name__} has none")
     if given.free:
-        raise SpecError(f"{name} needs l2 on every coordinate, and {given.free} are free of it; use katyusha or lbfgs")
+        raise unfit(given, f"{name} needs l2 on every coordinate, and {given.free} are free of it")
     if not separable(given.penalty):
-        raise SpecError(f"{name} takes penalties that go by coordinates, not {type(given.penalty).__name__}; use agd")
+        raise unfit(given, f"{name} takes penalties that go by coordinates, not {type(given.penalty).__name__}")
+    if given.l2 == 0:
+        fact = f"{name} needs l2 > 0, for x to follow from the dual"
+        raise SpecError(f"{fact}; use the reduction adapt_reg with solver: {name}")
 
 
 def dual_start(given: FiniteSum) -> tuple[Floats, Floats]:

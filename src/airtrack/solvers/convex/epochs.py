@@ -13,22 +13,27 @@ from airtrack.core.meter import Meter, State
 from airtrack.core.part import SpecError
 from airtrack.core.penalties import Nothing, separable
 from airtrack.core.problem import Diverged
+from airtrack.solvers.rules import unfit
 
 CHUNK = 1 << 13  # indices that are drawn at a time
 
 
+def smooth(given: FiniteSum, name: str) -> None:
+    """Raises `SpecError` for a sum that is not one of smooth functions of one prediction each."""
+    if len(given.shape) > 1:
+        raise unfit(given, f"{name} takes losses of one prediction, not softmax")
+    if not np.isfinite(given.loss.bounds[1]):
+        raise unfit(given, f"{name} needs smooth components, and {type(given.loss).__name__} has a corner")
+
+
 def check(given: FiniteSum, name: str) -> None:
     """Raises `SpecError` for a sum whose components a compiled loop cannot visit one by one."""
-    if len(given.shape) > 1:
-        raise SpecError(f"{name} takes losses of one prediction, not softmax; use lbfgs or newton_cg")
-    if not np.isfinite(given.loss.bounds[1]):
-        fact = f"{name} needs smooth components, and {type(given.loss).__name__} has a corner"
-        raise SpecError(f"{fact}; use its smoothed form, or the reduction adapt_smooth")
+    smooth(given, name)
     if not separable(given.penalty):
-        raise SpecError(f"{name} takes penalties that go by coordinates, not {type(given.penalty).__name__}; use agd")
+        raise unfit(given, f"{name} takes penalties that go by coordinates, not {type(given.penalty).__name__}")
     if given.sparse and not isinstance(given.penalty, Nothing):
         fact = f"{name} catches up with the coordinates that sparse rows leave behind, which takes l2 and no penalty"
-        raise SpecError(f"{fact}; use agd, or dense rows")
+        raise unfit(given, fact)
 
 
 def epochs(given: FiniteSum, meter: Meter, state: State, steps: Any, name: str) -> Iterator[tuple[Floats, Floats, int]]:

@@ -13,6 +13,7 @@ from airtrack.core.part import SpecError, part
 from airtrack.core.streams import Streams
 from airtrack.solvers.convex.coupled import Law, walk
 from airtrack.solvers.convex.epochs import check, epochs, sampling
+from airtrack.solvers.rules import unfit
 
 
 @part("solver")
@@ -70,7 +71,7 @@ class Katyusha:
         if given.sparse and self.batch > 1:
             raise SpecError("katyusha takes batches of dense rows only; leave batch at 1, or give rows.toarray()")
         if given.loss.bounds[0] < 0:
-            raise SpecError(f"katyusha needs convex components, {type(given.loss).__name__} has none; use katyusha_x")
+            raise unfit(given, f"katyusha needs convex components, {type(given.loss).__name__} has none")
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)

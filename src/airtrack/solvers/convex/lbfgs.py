@@ -11,9 +11,10 @@ from scipy.optimize import fmin_l_bfgs_b
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import BudgetSpent, Meter
-from airtrack.core.part import SpecError, part
+from airtrack.core.part import part
 from airtrack.core.penalties import Box, Nothing
 from airtrack.core.streams import Streams
+from airtrack.solvers.rules import unfit
 
 
 @part("solver")
@@ -44,9 +45,9 @@ class Lbfgs:
     def refuse(self, given: FiniteSum) -> None:
         """Raises `SpecError` for a sum that it cannot take."""
         if not isinstance(given.penalty, (Nothing, Box)):
-            raise SpecError(f"lbfgs takes l2 and a box, and this sum has {type(given.penalty).__name__}; use agd")
+            raise unfit(given, f"lbfgs takes l2 and a box, and this sum has {type(given.penalty).__name__}")
         if not np.isfinite(given.loss.bounds[1]):
-            raise SpecError(f"lbfgs needs a smooth loss, {type(given.loss).__name__} has a corner; use sdca")
+            raise unfit(given, f"lbfgs needs a smooth loss, {type(given.loss).__name__} has a corner")
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)

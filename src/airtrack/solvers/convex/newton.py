@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from airtrack.core.given import FiniteSum, Floats
-from airtrack.core.part import SpecError
 from airtrack.core.penalties import Nothing
+from airtrack.solvers.rules import unfit
 
 SUFFICIENT = 1e-4  # of the decrease that the slope promises (Armijo)
 
@@ -14,13 +14,13 @@ SUFFICIENT = 1e-4  # of the decrease that the slope promises (Armijo)
 def check(given: FiniteSum, name: str) -> None:
     """Raises `SpecError` for a sum that is not convex and smooth, or has no Hessian of one prediction."""
     if len(given.shape) > 1:
-        raise SpecError(f"{name} takes losses of one prediction, not softmax; use lbfgs")
+        raise unfit(given, f"{name} takes losses of one prediction, not softmax")
     low, high = given.loss.bounds
     if low < 0 or not np.isfinite(high):
         kind = "is not convex" if low < 0 else "has a corner"
-        raise SpecError(f"{name} needs a smooth convex loss, and {type(given.loss).__name__} {kind}; use svrg or sdca")
+        raise unfit(given, f"{name} needs a smooth convex loss, and {type(given.loss).__name__} {kind}")
     if not isinstance(given.penalty, Nothing):
-        raise SpecError(f"{name} takes l2 and no penalty, and this sum has {type(given.penalty).__name__}; use agd")
+        raise unfit(given, f"{name} takes l2 and no penalty, and this sum has {type(given.penalty).__name__}")
 
 
 def look(given: FiniteSum, x: Floats) -> tuple[Floats, float]:

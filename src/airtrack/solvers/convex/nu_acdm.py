@@ -11,12 +11,13 @@ from scipy.sparse import csc_matrix, csr_matrix
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
-from airtrack.core.part import SpecError, part
+from airtrack.core.part import part
 from airtrack.core.penalties import Nothing
 from airtrack.core.streams import Streams
 from airtrack.solvers.compiled import QUICK, fetch, settle, shrink, slope
 from airtrack.solvers.convex.dual import check, dual_start
 from airtrack.solvers.convex.epochs import Sampler
+from airtrack.solvers.rules import unfit
 
 
 class Momentum(NamedTuple):
@@ -89,11 +90,11 @@ class NuAcdm:
 
     def refuse(self, given: FiniteSum) -> None:
         """Raises `SpecError` for a sum that it cannot take."""
-        check(given, "nu_acdm")
         if not np.isfinite(given.loss.bounds[1]):
-            raise SpecError(f"nu_acdm needs a smooth loss, {type(given.loss).__name__} has a corner; use sdca")
+            raise unfit(given, f"nu_acdm needs a smooth loss, {type(given.loss).__name__} has a corner")
         if self.side == "dual" and not isinstance(given.penalty, Nothing):
-            raise SpecError(f"the dual of {type(given.penalty).__name__} is not for nu_acdm; use side: primal, or sdca")
+            raise unfit(given, f"the dual of {type(given.penalty).__name__} is not for nu_acdm, whose side is dual")
+        check(given, "nu_acdm")
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)

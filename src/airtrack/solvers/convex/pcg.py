@@ -9,9 +9,10 @@ import numpy as np
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.losses import Squared
 from airtrack.core.meter import Meter
-from airtrack.core.part import SpecError, part
+from airtrack.core.part import part
 from airtrack.core.penalties import Nothing
 from airtrack.core.streams import Streams
+from airtrack.solvers.rules import unfit
 
 FRESH = 50  # steps after which the residual is computed anew: the recurrence drifts by rounding
 SPENT = 1e-14  # of the first residual's energy: nothing is left to gain from the directions so far
@@ -46,9 +47,7 @@ class Pcg:
         """Raises `SpecError` for a sum that it cannot take."""
         if not isinstance(given.loss, Squared) or not isinstance(given.penalty, Nothing):
             what = f"{type(given.loss).__name__} and {type(given.penalty).__name__}"
-            raise SpecError(
-                f"pcg takes the loss squared without penalty, and this sum has {what}; use newton_cg or agd"
-            )
+            raise unfit(given, f"pcg takes the loss squared without penalty, and this sum has {what}")
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)

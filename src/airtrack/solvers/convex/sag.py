@@ -9,11 +9,12 @@ from annotated_types import Gt
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
-from airtrack.core.part import SpecError, part
+from airtrack.core.part import part
 from airtrack.core.penalties import Nothing
 from airtrack.core.streams import Streams
 from airtrack.solvers.convex.epochs import check
 from airtrack.solvers.convex.memory import remember
+from airtrack.solvers.rules import unfit
 
 
 @part("solver")
@@ -50,9 +51,9 @@ class Sag:
         """Raises `SpecError` for a sum that it cannot take."""
         check(given, "sag")
         if given.loss.bounds[0] < 0:
-            raise SpecError(f"sag needs convex components, {type(given.loss).__name__} has none; use svrg")
+            raise unfit(given, f"sag needs convex components, {type(given.loss).__name__} has none")
         if not isinstance(given.penalty, Nothing):
-            raise SpecError(f"sag takes no penalty, and this sum has {type(given.penalty).__name__}; use saga")
+            raise unfit(given, f"sag takes no penalty, and this sum has {type(given.penalty).__name__}")
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)

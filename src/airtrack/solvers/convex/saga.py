@@ -9,10 +9,11 @@ from annotated_types import Gt
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import Meter
-from airtrack.core.part import SpecError, part
+from airtrack.core.part import part
 from airtrack.core.streams import Streams
 from airtrack.solvers.convex.epochs import check
 from airtrack.solvers.convex.memory import remember
+from airtrack.solvers.rules import unfit
 
 
 @part("solver")
@@ -51,7 +52,7 @@ class Saga:
         """Raises `SpecError` for a sum that it cannot take."""
         check(given, "saga")
         if given.loss.bounds[0] < 0:
-            raise SpecError(f"saga needs convex components, {type(given.loss).__name__} has none; use svrg")
+            raise unfit(given, f"saga needs convex components, {type(given.loss).__name__} has none")
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)

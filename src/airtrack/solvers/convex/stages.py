@@ -9,7 +9,9 @@ import numpy as np
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import BudgetSpent, Meter
+from airtrack.core.part import SpecError
 from airtrack.core.streams import Streams
+from airtrack.solvers.rules import unfit
 
 
 class Stage(Meter):
@@ -42,6 +44,16 @@ class Stage(Meter):
         self.latest = answer
         self.over = self.spent > 0 and self._done(answer)
         self._whole.offer(answer)
+
+
+def refuse_inner(solver: Any, given: FiniteSum, changed: FiniteSum) -> None:
+    """Raises `SpecError` if `solver` cannot take what a reduction makes of `given`."""
+    try:
+        if hasattr(solver, "refuse"):
+            solver.refuse(changed)
+    except SpecError as error:
+        fact = str(error).rpartition(";")[0] or str(error)
+        raise unfit(given, f"the reduction's solver does not fit: {fact}") from None
 
 
 def in_stages(

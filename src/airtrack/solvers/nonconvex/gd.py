@@ -10,17 +10,19 @@ from annotated_types import Ge, Gt
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import BudgetSpent, Meter
-from airtrack.core.part import part
+from airtrack.core.part import SpecError, part
+from airtrack.core.penalties import Nothing
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
-from airtrack.solvers.nonconvex.landscape import refuse, sharp, smooth
+from airtrack.solvers.convex.epochs import smooth as smoothed
+from airtrack.solvers.nonconvex.landscape import sharp, smooth
 
 PATIENCE = 50  # steps in which a perturbation has to lower F
 
 
 @part("solver")
 class Gd:
-    """x ← x − ∇F(x)/L, and with `noise`, where the gradient is small, first x ← x + a point of a ball.
+    """x ← prox(x − ∇F(x)/L), ∇F without the penalty; with `noise`, where ∇F is small, first x ← x + a point of a ball.
 
     params   "theory": L = mean Lᵢ + l2, an upper bound; "practical": L from power iteration at the start (ten
              passes), and 1.2 times that
@@ -58,7 +60,9 @@ class Gd:
 
     def refuse(self, given: FiniteSum) -> None:
         """Raises `SpecError` for a sum that it cannot take."""
-        refuse(given, "gd")
+        smoothed(given, "gd")
+        if self.noise and not isinstance(given.penalty, Nothing):
+            raise SpecError("gd's noise is for sums without penalty; leave noise at 0")
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)
@@ -85,7 +89,7 @@ class Gd:
                     state["x"] = x + self.noise * ball((streams / "noise").rng(k), given.d)
                     continue
                 with np.errstate(over="ignore", invalid="ignore"):  # seen below
-                    x = x - full / size
+                    x = given.prox(x - full / size, 1 / size, ridge=False)
                 if not np.isfinite(x).all():
                     raise Diverged(f"gd left the finite numbers after {k} steps; with theory it is stable for step < 2")
                 state |= {"k": k + 1, "x": x}

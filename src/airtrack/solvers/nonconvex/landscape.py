@@ -10,6 +10,7 @@ from airtrack.core.penalties import Nothing
 from airtrack.core.streams import Streams
 from airtrack.solvers.convex.agd import SAFETY, top_curvature
 from airtrack.solvers.convex.epochs import Sampler, check
+from airtrack.solvers.rules import unfit
 
 PROBE = 1e-6  # length of a difference of gradients, relative to 1 + ‖x‖
 
@@ -19,7 +20,7 @@ def refuse(given: FiniteSum, name: str, *, dense: bool = False) -> None:
     check(given, name)
     if not isinstance(given.penalty, Nothing):
         fact = f"{name} looks for points where a gradient is 0, and {type(given.penalty).__name__} has none"
-        raise SpecError(f"{fact}; use natasha or svrg_nc, which take penalties")
+        raise unfit(given, fact)
     even(given, name)
     if dense:
         in_memory(given, name)
@@ -33,7 +34,7 @@ def even(given: FiniteSum, name: str) -> None:
 
 def in_memory(given: FiniteSum, name: str) -> None:
     if given.sparse:
-        raise SpecError(f"{name} takes dense rows; give rows.toarray(), or use natasha or svrg_nc")
+        raise SpecError(f"{name} takes dense rows; give rows.toarray()")
     _ = given.rows  # refuses rows that are not in memory
 
 
