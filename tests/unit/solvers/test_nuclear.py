@@ -82,12 +82,50 @@ def test_the_certificate_bounds_the_distance_to_any_point_of_the_ball(dense):
         assert given.certificate(np.vstack([u * s, v.T])) == pytest.approx(told)
 
 
-@pytest.mark.parametrize("dense", [True, False])
-def test_the_power_method_of_a_large_certificate_finds_the_norm(dense, monkeypatch):
-    given, *_ = problem(dense)
-    exact = given.certificate(np.zeros((7, 5)))
+@pytest.mark.parametrize("hold", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("shape", [(7, 5), (5, 7)])
+def test_a_large_certificate_bounds_the_norm_from_above(hold, shape, monkeypatch):
+    values = RNG.standard_normal(shape)
+    given, zero, exact = Entries(hold(values), radius=2.0), np.zeros(shape), 2.0 * np.linalg.norm(values, 2)
+    assert given.certificate(zero)["gap"] == pytest.approx(exact, rel=1e-12)
     monkeypatch.setattr("airtrack.core.given.entries.DENSE", 0)
-    assert given.certificate(np.zeros((7, 5))) == pytest.approx(exact, rel=1e-12)
+    assert exact <= given.certificate(zero)["gap"] <= exact * (1 + 2e-9)
+    monkeypatch.setattr("airtrack.core.given.entries.leading", lambda matrix: matrix @ np.eye(matrix.shape[1], 1))
+    for side in (4096, 0):  # the power method got nowhere
+        monkeypatch.setattr("airtrack.core.given.entries.SIDE", side)
+        assert exact <= given.certificate(zero)["gap"] <= 2.0 * np.linalg.norm(values) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("hold", [np.asarray, sparse.csr_matrix])
+def test_outside_the_ball_nothing_is_proved(hold):
+    values = RNG.standard_normal((7, 5))
+    given = Entries(hold(values), radius=1.0)
+    told = given.certificate(values)  # f = 0, and out of reach
+    assert told == {"gap": np.inf, "norm": pytest.approx(np.linalg.norm(values, "nuc"))}
+    assert given.certificate(np.vstack([values, np.eye(5)])) == pytest.approx(told)
+    edge = values / np.linalg.norm(values, "nuc")
+    for more, proved in ((1e-12, True), (1e-8, False)):
+        assert np.isfinite(given.certificate((1 + more) * edge)["gap"]) == proved
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        sparse.coo_matrix(([1.0, 2, 3], ([0, 1, 1], [1, 0, 0])), (2, 2)),
+        sparse.csr_matrix(([1.0, 2, 3], [1, 0, 0], [0, 1, 3]), (2, 2)),
+        sparse.csc_array(([2.0, 3, 1], [1, 1, 0], [0, 2, 3]), (2, 2)),
+    ],
+    ids=lambda table: table.format,
+)
+def test_an_entry_is_stored_once(twice):
+    for values, weights in ((twice, None), (sparse.csr_matrix([[0, 1.0], [5, 0]]), twice)):
+        with pytest.raises(SpecError, match=r"the entry \(1, 0\) is stored twice; store each once"):
+            Entries(values, weights, radius=1.0)
+
+
+def test_entries_may_be_stored_in_any_order():
+    given = Entries(sparse.csr_matrix(([1.0, 2], [1, 0], [0, 2]), (1, 2)), radius=1.0)
+    assert (given.observed, given.convexity, given.value(np.array([1.0, 2.0]))) == (2, 1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +139,10 @@ def test_the_power_method_of_a_large_certificate_finds_the_norm(dense, monkeypat
         ({"weights": np.ones((2, 3))}, "weights: an array of shape"),
         ({"values": sparse.csr_matrix((2, 2)), "weights": None}, "no entry is observed"),
         ({"values": sparse.identity(2), "weights": sparse.csr_matrix([[0, 1.0], [1, 0]])}, "for other entries"),
+        ({"values": sparse.identity(2), "weights": np.eye(2)}, "weights: they are dense and the values sparse"),
+        ({"values": np.array([["a"]])}, "values: they hold <U1, and real numbers are needed"),
+        ({"values": sparse.csr_matrix([[1j]])}, "values: they hold complex128, and real numbers"),
+        ({"weights": np.full((2, 2), 1j)}, "weights: they hold complex128"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(change, message):

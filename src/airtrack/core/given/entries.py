@@ -10,7 +10,10 @@ from airtrack.core.given.oracle import Floats, Oracle
 from airtrack.core.part import SpecError
 
 DENSE = 4_000_000  # cells up to which a certificate takes a full SVD
+SIDE = 4096  # the shorter side up to which it factorises a Gram matrix: 128 MiB a copy, a second or two
 ROUNDS = 300  # of the power method, for larger matrices
+EXCESS = (1e-9, 1e-6, 1e-3, 0.1)  # over what the power method finds, of bounds that are tried one after the other
+OUTSIDE = 1e-9  # by which a point of the ball may pass its radius: rounding errors
 
 
 class Entries(Oracle):
@@ -30,7 +33,8 @@ class Entries(Oracle):
     convexity   α = min w where every entry is observed, otherwise 0
 
     Built from dense arrays [m, n], or from sparse matrices of SciPy whose stored entries, zeros too, are the observed.
-    Raises `SpecError` for numbers that are not finite, negative weights, no entries, a radius that is not positive.
+    Raises `SpecError` for numbers that are not finite or not real, an entry that is stored twice, negative weights, no
+    entries, a radius that is not positive.
 
     >>> given = Entries(np.eye(3), radius=2.0)
     >>> given.shape, given.observed, given.value(np.zeros(9))
@@ -42,12 +46,13 @@ class Entries(Oracle):
     def __init__(self, values: Any, weights: Any = None, *, radius: float) -> None:
         if not (np.isfinite(radius) and radius > 0):
             raise SpecError(f"the nuclear norm is to be at most {radius}; give a positive number", "radius")
-        table: Any = values if isinstance(values, np.ndarray) else values.tocsr()
+        table: Any = values if hasattr(values, "tocsr") else np.asarray(values)
         if len(table.shape) != 2:
             raise SpecError(f"expected a matrix, got an array of shape {table.shape}", "values")
         self.shape: tuple[int, int] = table.shape
-        self._pattern: Any = None if isinstance(values, np.ndarray) else table
+        self._pattern: Any = _rows(table, "values") if hasattr(values, "tocsr") else None
         if self._pattern is not None:  # an entry's row and column
+            table = self._pattern
             self._at = np.repeat(np.arange(self.shape[0]), np.diff(table.indptr)), table.indices
         self._values = self._flat(table, "values")
         self._weights = np.ones(len(self._values)) if weights is None else self._flat(weights, "weights")
@@ -100,9 +105,10 @@ class Entries(Oracle):
     def certificate(self, answer: Floats) -> dict[str, float]:
         """`gap`, no less than f(X) − min f: the duality gap ⟨X, G⟩ + radius ‖G‖₂ of Frank and Wolfe, G the gradient.
 
-        `norm` is ‖X‖* / radius: above 1 the answer is outside the ball and the gap proves nothing. ‖G‖₂ comes from an
-        SVD of up to 4 million cells; for larger matrices from 300 rounds of the power method on eight vectors, which
-        can only be too small.
+        `norm` is ‖X‖* / radius: above 1 the answer is outside the ball, and the gap infinite. ‖G‖₂ comes from an SVD of
+        up to 4 million cells. For larger matrices it is a bound: where the shorter side is at most 4096, little more
+        than the power method finds, and proved by a Cholesky factor; otherwise by the Frobenius norm of what eight
+        singular vectors leave, which is far too large where many singular values are alike.
         """
         m, n = self.shape
         if answer.shape == (m, n):
@@ -113,6 +119,8 @@ class Entries(Oracle):
             shown = self._read(left, right)
             inner = np.linalg.qr(left)[1] @ np.linalg.qr(right)[1].T
             norm = float(np.linalg.svd(inner, compute_uv=False).sum())
+        if not norm <= self.radius * (1 + OUTSIDE):
+            return {"gap": np.inf, "norm": norm / self.radius}
         residual = self.residual(shown)
         gap = float(residual @ shown) + self.radius * self._largest(self._matrix(residual))
         return {"gap": gap, "norm": norm / self.radius}
@@ -120,12 +128,12 @@ class Entries(Oracle):
     def _flat(self, table: Any, where: str) -> Floats:
         """The numbers [e] of a table that is as dense, or stored for the same entries, as the values are."""
         if self._pattern is None:
-            dense = np.asarray(table, np.float64)
+            dense = _real(np.asarray(table), where).astype(np.float64)
             if dense.shape != self.shape:
                 raise SpecError(f"an array of shape {dense.shape} does not fit values of shape {self.shape}", where)
             flat = dense.flatten()
         else:
-            stored, like = table.tocsr(), self._pattern
+            stored, like = table if table is self._pattern else _rows(table, where), self._pattern
             alike = stored.shape == like.shape and stored.nnz == like.nnz and (stored.indptr == like.indptr).all()
             if not (alike and (stored.indices == like.indices).all()):
                 raise SpecError("they are stored for other entries than the values; store both alike", where)
@@ -136,12 +144,21 @@ class Entries(Oracle):
         return flat
 
     def _largest(self, matrix: Any) -> float:
+        """No less than ‖matrix‖₂."""
         if self.shape[0] * self.shape[1] <= DENSE:
             return float(np.linalg.norm(matrix if self._pattern is None else matrix.toarray(), 2))
-        block = np.random.Generator(np.random.Philox(key=0)).standard_normal((self.shape[1], 8))
-        for _ in range(ROUNDS):
-            block = matrix.T @ (matrix @ np.linalg.qr(block)[0])
-        return float(np.sqrt(np.linalg.norm(block, 2)))
+        matrix = matrix if self.shape[1] <= self.shape[0] else matrix.T
+        image = leading(matrix)
+        found = float(np.linalg.norm(image, 2))
+        if matrix.shape[1] <= SIDE:
+            gram = matrix.T @ matrix
+            gram = gram if isinstance(gram, np.ndarray) else gram.toarray()
+            for excess in EXCESS:
+                bound = found * (1 + excess)
+                if _definite(bound**2 * np.eye(len(gram)) - gram):
+                    return bound
+        held = matrix if isinstance(matrix, np.ndarray) else matrix.data
+        return float(np.sqrt(found**2 + max((held**2).sum() - (image**2).sum(), 0.0)))  # of both parts of a vector
 
     def _matrix(self, residual: Floats) -> Any:
         if self._pattern is None:
@@ -156,3 +173,38 @@ class Entries(Oracle):
         for a, b in zip(left.T, right.T):  # column by column: e numbers, not e r
             shown += a[rows] * b[columns]
         return shown
+
+
+def leading(matrix: Any) -> Floats:
+    """matrix Q [m, 8], Q being about its first right singular vectors: the power method."""
+    block = np.random.Generator(np.random.Philox(key=0)).standard_normal((matrix.shape[1], 8))
+    for _ in range(ROUNDS):
+        block = matrix.T @ (matrix @ np.linalg.qr(block)[0])
+    return matrix @ np.linalg.qr(block)[0]
+
+
+def _rows(table: Any, where: str) -> Any:
+    """Compressed sparse rows; refuses an entry that is stored twice, which SciPy would add up."""
+    if not hasattr(table, "tocsr"):
+        raise SpecError("they are dense and the values sparse; store both alike", where)
+    stored = _real(table, where).tocoo()
+    cells = np.sort(stored.row.astype(np.int64) * stored.shape[1] + stored.col)
+    twice = cells[1:][cells[1:] == cells[:-1]]
+    if len(twice):
+        i, j = divmod(int(twice[0]), stored.shape[1])
+        raise SpecError(f"the entry ({i}, {j}) is stored twice; store each once, say the mean of what was seen", where)
+    return table.tocsr()
+
+
+def _real(table: Any, where: str) -> Any:
+    if table.dtype.kind not in "biuf":
+        raise SpecError(f"they hold {table.dtype}, and real numbers are needed; convert them: astype(float)", where)
+    return table
+
+
+def _definite(matrix: Floats) -> bool:
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return True
