@@ -70,6 +70,23 @@ def test_a_certificate_bounds_the_distance_to_eigenvalues():
         assert all(abs(eigenvalues - value).min() <= residual * ritz[-1] for value in ritz)
 
 
+@pytest.mark.parametrize("form", [np.array, csr_array, Operator])
+def test_a_certificate_proves_nothing_of_what_spans_too_little(form):
+    given, e = Matrix(form(np.diag([3.0, 2.0, 0.0])), k=2), np.eye(3)
+    for answer in (e[:, [0, 0]], np.zeros((3, 2)), e[:, [0]] * [1, 0], np.full((3, 2), np.nan), np.ones((3, 4))):
+        assert given.certificate(answer)["residual"] == np.inf
+    assert Matrix(form(np.diag([3.0, 2.0, 0.0])), k=1).certificate(e[:, [2]])["residual"] == np.inf  # the null space
+    assert given.certificate(e[:, :2] * [1e-200, 1e200])["residual"] == 0  # only the span counts
+    noise = RNG(20).standard_normal((5000, 1))
+    assert Matrix(form(np.ones((2, 5000))), k=2).certificate(np.hstack([noise, 7 * noise]))["residual"] == np.inf
+
+
+def test_of_zero_everything_is_a_singular_vector():
+    given = Matrix(Operator(np.zeros((4, 3))), k=2)
+    assert given.certificate(np.eye(3, 2))["residual"] == 0
+    assert given.certificate(np.zeros((3, 2)))["residual"] == np.inf
+
+
 @pytest.mark.parametrize(
     ("array", "k", "words"),
     [
@@ -113,6 +130,18 @@ def test_a_certificate_of_views_is_the_residual_of_the_pencil():
         sizes.append(np.linalg.norm(a @ v - rho * b @ v) / np.linalg.norm(b @ v))
     assert given.certificate(w)["residual"] == pytest.approx(max(sizes))
     assert given.counts["matvecs"] == 0
+
+
+def test_a_pair_that_is_there_twice_is_no_two_pairs():
+    x, y = RNG(14).standard_normal((30, 3)), RNG(15).standard_normal((30, 3))
+    given = Views(x, y, k=2)
+    left, sizes, right = np.linalg.svd(np.linalg.qr(x)[0].T @ np.linalg.qr(y)[0])
+    phi, psi = np.linalg.solve(np.linalg.qr(x)[1], left), np.linalg.solve(np.linalg.qr(y)[1], right.T)
+    pairs = np.vstack([phi, psi])
+    assert given.certificate(pairs[:, :2])["residual"] < 1e-12
+    turned = np.vstack([phi[:, :1], -psi[:, :1]])  # an eigenvector of its own, at −ρ
+    for other in (pairs[:, :1], turned, 0 * turned, np.vstack([phi[:, 1:2], 0 * psi[:, :1]])):
+        assert given.certificate(np.hstack([pairs[:, :1], other]))["residual"] == np.inf
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from airtrack.core.given import Matrix
 from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError
 from airtrack.core.streams import Streams
+from airtrack.solvers.solution import solve
 from airtrack.solvers.spectral.appx_pca import (
     Deflation,
     Plan,
@@ -231,6 +232,36 @@ def test_an_invariant_subspace_is_left():
     answer = BlockKrylov(extra=1).answer(given, meter, STREAMS)
     assert abs(answer[2:]).max() < 1e-12
     assert meter.spent > 190
+
+
+@pytest.mark.parametrize(("shape", "k", "extra"), [((3, 3), 3, 0), ((3, 3), 1, 5), ((2, 4), 2, 9), ((9, 4), 4, 0)])
+def test_block_krylov_ends_when_its_basis_is_the_whole_space(shape, k, extra):
+    given, meter = Matrix(STREAMS.rng().standard_normal(shape), k=k), Meter(1000)
+    given.metered(meter)
+    answer = BlockKrylov(extra=extra).answer(given, meter, STREAMS)
+    assert given.certificate(answer)["residual"] < 1e-12
+    assert meter.spent == 2 * shape[1]
+    assert solve(given, "block_krylov", extra=extra).converged
+
+
+@pytest.mark.parametrize("budget", [1, 5, 17, 18, 50, 1000])
+def test_lobpcg_ends_with_its_budget_where_scipy_makes_the_matrix_dense(budget):
+    given, meter = Matrix(np.diag(np.arange(8.0, 0, -1)), k=2), Meter(budget)  # d < 5 k: 16 products at once
+    given.metered(meter)
+    answer = Lobpcg().answer(given, meter, STREAMS)
+    assert meter.spent <= budget
+    assert (given.certificate(answer)["residual"] < 1e-12) == (budget >= 18)
+
+
+def test_what_a_matrix_itself_raises_is_not_taken_for_the_end_of_the_budget():
+    class Broken(Counting):
+        def __matmul__(self, x):
+            if x.shape[1:] == (8,):
+                raise OSError("the file is gone")
+            return super().__matmul__(x)
+
+    with pytest.raises(Exception, match="the file is gone"):
+        Lobpcg().answer(Matrix(Broken(np.eye(8)), k=2), Meter(100), STREAMS)
 
 
 @pytest.mark.parametrize("steps", [1, 3])

@@ -61,21 +61,40 @@ class Matrix(Oracle):
         """How far the span of answer [d, k] is from being invariant: ‖(I − QQᵀ) AᵀA Q‖₂ over the largest Ritz value.
 
         Within `residual` · θ₁ of each Ritz value θᵢ lies an eigenvalue of AᵀA, k of them in all. That they are the k
-        largest is not proved by it. Costs nothing.
+        largest is not proved by it. Infinite for an answer that spans fewer than k dimensions, or that A maps to zero,
+        unless A is zero. Costs nothing.
         """
         if self._seen is None or not np.array_equal(self._seen[0], answer):
-            basis = np.linalg.qr(np.asarray(answer, np.float64))[0]
-            image = np.asarray(self._array @ basis)  # [n, k]
-            moved = np.asarray(self._transpose @ image)
-            outside = np.linalg.norm(moved - basis @ (basis.T @ moved), 2)
-            largest = np.linalg.norm(image.T @ image, 2)
-            self._seen = np.array(answer), float(outside / largest) if largest > 0 else 0.0
+            self._seen = np.array(answer), self._residual(np.asarray(answer, np.float64))
         return {"residual": self._seen[1]}
+
+    def _residual(self, answer: Floats) -> float:
+        basis = spanning(answer)
+        if basis is None:
+            return np.inf
+        image = np.asarray(self._array @ basis)  # [n, k]
+        moved = np.asarray(self._transpose @ image)
+        outside = np.linalg.norm(moved - basis @ (basis.T @ moved), 2)
+        largest = np.linalg.norm(image.T @ image, 2)
+        if largest > 0:
+            return float(outside / largest)
+        probe = np.random.default_rng(0).standard_normal((self.d, 1))  # an operator may be zero; A · probe tells
+        return np.inf if np.asarray(self._array @ probe).any() else 0.0
 
 
 def width(x: Floats) -> int:
     """Vectors in x: one in [d], b in [d, b]."""
     return 1 if x.ndim == 1 else x.shape[1]
+
+
+def spanning(x: Floats) -> Floats | None:
+    """Orthonormal [d, k] with the span of x [d, k]; None where columns are not finite, or span fewer dimensions."""
+    largest = np.abs(x).max(0)
+    if not ((0 < largest) & (largest < np.inf)).all():
+        return None
+    basis, r = np.linalg.qr(x / largest)
+    rounding = len(x) * np.finfo(float).eps * np.linalg.norm(r)
+    return basis if np.linalg.matrix_rank(r, rounding) == x.shape[1] else None
 
 
 def checked(array: Any, what: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from airtrack.core.given.matrix import checked, width
+from airtrack.core.given.matrix import checked, spanning, width
 from airtrack.core.given.oracle import Floats, Oracle
 from airtrack.core.part import SpecError
 
@@ -63,10 +63,13 @@ class Views(Oracle):
     def certificate(self, answer: Floats) -> dict[str, float]:
         """The largest ‖A w − ρ B w‖ / ‖B w‖ over the columns w = (φ, ψ), A being (S_xy, S_yx), B (S_xx, S_yy).
 
-        ρ is a column's own quotient wᵀAw / wᵀBw. Zero says: all are canonical pairs; not that they are the first k.
-        Costs nothing.
+        ρ is a column's own quotient wᵀAw / wᵀBw. Zero says: all are canonical pairs, up to the sign of ψ; not that they
+        are the first k. Infinite where the φ, or the ψ, span fewer than k dimensions: some pair is there twice, or is
+        none. Costs nothing.
         """
         w = np.asarray(answer, np.float64)
+        if spanning(w[: self.p]) is None or spanning(w[self.p :]) is None:
+            return {"residual": np.inf}
         x, y = self._forward(w)
         covariance = self._backward(x, y) / self.n + self.ridge * w
         crossed = self._backward(y, x) / self.n

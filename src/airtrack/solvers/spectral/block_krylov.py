@@ -68,6 +68,8 @@ class BlockKrylov:
                 drawn += 1
                 basis, small = ritz, np.diag(values)
                 block = _new(gaussian.rng(drawn).standard_normal((d, width)), basis, 1.0)
+                if block.shape[1] == 0:  # nothing is outside
+                    break
             elif basis.shape[1] + block.shape[1] > self.depth * width:
                 basis, small = ritz, np.diag(values)  # their residuals lie in the span of the new block
             meter.save(lambda: {"drawn": drawn, "basis": basis, "small": small, "block": block, "ritz": ritz})

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt
 from scipy.sparse.linalg import lobpcg
 
 from airtrack.core.given import Floats, Matrix
-from airtrack.core.meter import Meter
+from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import part
 from airtrack.core.streams import Streams
 from airtrack.solvers.spectral.library import CountedGram, repeated
@@ -46,7 +46,13 @@ class Lobpcg:
             scale = float(np.linalg.norm(given.apply(answer), 2)) ** 2
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it warns of every run that does not reach its tolerance
-                _, vectors = lobpcg(CountedGram(given, show), answer.copy(), tol=tol * scale, maxiter=self.iterations)
+                operator, most = CountedGram(given, show), self.iterations
+                try:
+                    _, vectors = lobpcg(operator, answer.copy(), tol=tol * scale, maxiter=most)
+                except Exception as error:  # where d < 5 k it wraps all that its one product raises
+                    if isinstance(error.__context__, BudgetSpent):
+                        raise BudgetSpent from None
+                    raise
             return vectors
 
         return repeated(given, meter, streams, self.tol, run)
