@@ -131,7 +131,7 @@ def entropic(given, L, steps):
         x = tau * z + (1 - tau) * y
         g = gradient(given, x)
         y = brute(x, g, L, total)
-        z = z * np.exp(-alpha * g)
+        z = z * np.exp(-alpha * g / total)
         z *= total / z.sum()
     return y
 
@@ -191,6 +191,16 @@ def test_simplex_equals_the_reference(total):
     np.testing.assert_allclose(found, entropic(given, L, 12), atol=1e-5)  # of the general solver
 
 
+def test_the_rate_does_not_depend_on_the_size_of_the_simplex():
+    left = []
+    for total in (0.01, 1.0, 1000.0):
+        given = FiniteSum(rows(), total * targets(), l2=0.01, loss="squared", penalty=Simplex(total))
+        start = given.certificate(np.full(D, total / D))["gap"]
+        left.append(given.certificate(answer(Agd(geometry="simplex"), given, 400))["gap"] / start)
+    assert left == pytest.approx([left[1]] * 3, rel=1e-3)
+    assert left[1] < 1e-4
+
+
 @pytest.mark.parametrize("l2", [0.0, 0.01])
 def test_over_a_wide_simplex_a_coordinate_comes_back(l2):
     """Gradient steps make zeros. A restart at such a point would keep the mirror steps there."""
@@ -247,7 +257,7 @@ def test_a_step_too_large_is_a_result():
     ("solver", "given", "fact"),
     [
         (Agd(geometry="simplex"), lambda: squared(), "geometry simplex needs a sum over one, not Nothing"),
-        (Agd(), lambda: FiniteSum(rows(), np.sign(targets()), l2=1, loss="hinge"), "Hinge has a corner; use adapt_sm"),
+        (Agd(), lambda: FiniteSum(rows(), np.sign(targets()), l2=1, loss="hinge"), "Hinge has a corner; use sdca"),
         (Agd(), lambda: FiniteSum(rows(), targets(), l2=0, loss="bowl"), "needs a convex sum, and Bowl may give none"),
     ],
 )

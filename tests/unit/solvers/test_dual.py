@@ -291,6 +291,12 @@ def test_cluster_acdm_finds_the_same_optimum_as_without_clusters():
     np.testing.assert_allclose(run(ClusterAcdm(clusters=4), given, 1000 * N), best, atol=1e-10)
 
 
+def test_cluster_acdm_counts_what_it_spends():
+    given = sum_of(Squared())
+    run(ClusterAcdm(clusters=4), given, 100 * N)
+    assert given.counts["gradients"] == given._meter.spent > 90 * N
+
+
 # ---------------------------------------------------------------------------------------------------- what is refused
 
 

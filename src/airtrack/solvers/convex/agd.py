@@ -30,8 +30,9 @@ class Agd:
     starts afresh every √(8κ) steps, which halves the error. Along an intercept, which σ leaves alone, the losses are
     trusted to bend F as much.
 
-    geometry  "euclidean": V = ½ ‖z' − z‖²; "simplex": for a sum over {x ≥ 0, Σ x = total}, V the relative entropy,
-              the gradient step's norm ‖·‖₁, L the largest |a_ij|² instead of an eigenvalue, and no restarts
+    geometry  "euclidean": V = ½ ‖z' − z‖²; "simplex": for a sum over {x ≥ 0, Σ x = total}, V = total times the
+              relative entropy, which makes it strongly convex by 1 in the gradient step's norm ‖·‖₁, L the largest
+              |a_ij|² instead of an eigenvalue, and no restarts
     params    "theory": L = mean Lᵢ (an upper bound), restarts; "practical": L from power iteration, and for σ > 0 the
               constant momentum (1 − √q)/(1 + √q), q = σ/L, on y
     step      divides L
@@ -53,6 +54,7 @@ class Agd:
     accepts: ClassVar[type] = FiniteSum
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
+    version: ClassVar[int] = 2
 
     def refuse(self, given: FiniteSum) -> None:
         """Raises `SpecError` for a sum that it cannot take."""
@@ -86,7 +88,7 @@ class Agd:
             with np.errstate(over="ignore", invalid="ignore"):  # a step that is too long is found below
                 if entropic:
                     y = _moved(x, g, smooth, given.penalty.total)
-                    z = _tilted(z, alpha * g, given.penalty.total)
+                    z = _tilted(z, alpha * g / given.penalty.total, given.penalty.total)
                 else:
                     y = given.prox(x - g / smooth, 1 / smooth, ridge=False)
                     if constant:  # z carries the momentum: the next x is y + (1 − √q)/(1 + √q) (y − the last y)
@@ -116,7 +118,12 @@ class Agd:
 
 
 def top_curvature(given: FiniteSum, streams: Streams, rounds: int = ROUNDS) -> float:
-    """About the greatest eigenvalue of max φ'' · (1/n) Σ wᵢ aᵢ aᵢᵀ, from below, by power iteration: a pass a round."""
+    """About the greatest eigenvalue of max φ'' · (1/n) Σ wᵢ aᵢ aᵢᵀ, from below, by power iteration: a pass a round.
+
+    >>> given = FiniteSum(np.diag([2.0, 1.0]), np.ones(2), l2=0.1, loss="squared")
+    >>> round(top_curvature(given, Streams(0)), 4), given.counts["products"]
+    (2.0, 20)
+    """
     v = streams.rng().standard_normal(given.d)
     curves, size = given.weights * (max(given.loss.bounds) / given.n), 0.0
     for _ in range(rounds):
