@@ -135,7 +135,7 @@ def test_a_certificate_of_views_is_the_residual_of_the_pencil():
 def test_a_pair_that_is_there_twice_is_no_two_pairs():
     x, y = RNG(14).standard_normal((30, 3)), RNG(15).standard_normal((30, 3))
     given = Views(x, y, k=2)
-    left, sizes, right = np.linalg.svd(np.linalg.qr(x)[0].T @ np.linalg.qr(y)[0])
+    left, _, right = np.linalg.svd(np.linalg.qr(x)[0].T @ np.linalg.qr(y)[0])
     phi, psi = np.linalg.solve(np.linalg.qr(x)[1], left), np.linalg.solve(np.linalg.qr(y)[1], right.T)
     pairs = np.vstack([phi, psi])
     assert given.certificate(pairs[:, :2])["residual"] < 1e-12

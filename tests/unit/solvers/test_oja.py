@@ -7,7 +7,7 @@ from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
-from airtrack.solvers.spectral.oja import Oja
+from airtrack.solvers.spectral.oja import Oja, OjaState
 from airtrack.tasks.spiked import Spiked
 
 STREAMS = Streams(1)
@@ -56,8 +56,24 @@ def test_the_batch_hardly_matters():
 
 
 def test_a_step_beyond_all_numbers_is_a_result():
-    with pytest.raises(Diverged, match="oja left the finite numbers after 0 samples"):
+    with pytest.raises(
+        Diverged, match=r"oja left the finite numbers after 0 samples; it is stable for step ≤ 5, where"
+    ):
         run(Oja(step=1e308), Spiked(d=7, k=2, gap=0.01), 100)
+    for params, most in (("practical", "5"), ("theory", "4e-06")):  # theory: k R / gap
+        held = OjaState(Oja(step=1e308, params=params), 1, basis=np.eye(2, 1))
+        with pytest.raises(Diverged, match=rf"it is stable for step ≤ {most}, where η ≤ 1 / mean ‖x‖²$"):
+            held.update(np.full((4, 2), 1e-3))
+        OjaState(Oja(step=float(most), params=params), 1, basis=np.eye(2, 1)).update(np.full((4, 2), 1e-3))
+
+
+@pytest.mark.parametrize("params", ["theory", "practical"])
+def test_data_whose_squares_leave_float64_are_to_be_rescaled(params):
+    held = OjaState(Oja(params=params), 1, basis=np.eye(2, 1))
+    for scale in (1e200, 1e-155):
+        with pytest.raises(Diverged, match="oja left the finite numbers after 0 samples; bring the data to a scale"):
+            held.update(np.full((4, 2), scale))
+    assert held.t == held.energy == 0
 
 
 @pytest.mark.parametrize("fields", [{"gap": 0.0}, {"batch": 0}, {"power": -1.0}, {"step": 0.0}, {"params": "best"}])

@@ -187,6 +187,63 @@ def test_oja_plus_takes_its_columns_in_turn():
     assert [columns(k, k.bit_length() - 1) for k in range(1, 70)] == list(range(1, 70))
 
 
+# ----------------------------------------------------------------------------------------- what there is to learn from
+
+HELD = {
+    "history": lambda: History(6, 2, rng=STREAMS.rng()),
+    "centred": lambda: History(6, 2, rng=STREAMS.rng(), centre=True),
+    "oja": lambda: OjaState(Oja(batch=4), 2, basis=np.eye(6, 2)),
+}
+
+
+def state(held):
+    return {name: np.array(value).tolist() for name, value in held.state().items()}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_samples_of_any_numbers_are_samples(name):
+    x = np.round(8 * samples(30, 6))
+    plain = HELD[name]()
+    plain.update(x)
+    for form in (x.astype(np.float32), x.astype(int), np.asfortranarray(x), x.tolist()):
+        held = HELD[name]()
+        held.update(form)
+        assert state(held) == state(plain)
+    for none in (np.zeros((0, 6)), np.zeros((0, 6), np.float32)):
+        held.update(none)
+        assert state(held) == state(plain)
+    for wrong in (x[0], x[:, :5], x[None], 1.0):
+        with pytest.raises(SpecError, match=r"samples have the shape \(.*\); give \[n, 6\], one sample as \[1, 6\]"):
+            held.update(wrong)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", HELD)
+def test_a_row_that_is_not_finite_is_named_and_changes_nothing(name, bad):
+    x, held = samples(30, 6), HELD[name]()
+    held.update(x)
+    before, wrong = state(held), x.copy()
+    wrong[[17, 20], 3] = bad
+    with pytest.raises(SpecError, match=r"samples\[17\] holds NaN or infinity; leave such rows out, or fill them in"):
+        held.update(wrong)
+    assert state(held) == before
+
+
+@pytest.mark.parametrize("solver", [HistoryPca(), Oja(), OjaPlus(), Covariance(), IncrementalPca()], ids=str)
+def test_a_stream_names_the_row_that_is_not_finite(solver):
+    def make(i):
+        x = samples(64, 6, seed=i)
+        x[5, 2] = np.nan if i == 3 else 0
+        return x
+
+    given, meter = Stream(make, d=6, k=2, block=64), Meter(1000)
+    given.metered(meter)
+    with pytest.raises(
+        SpecError, match="row 197 of the stream, the first being 0, holds NaN or infinity; leave it out"
+    ):
+        solver.answer(given, meter, STREAMS)
+
+
 # ------------------------------------------------------------------------------------------------------ baselines
 
 

@@ -90,7 +90,7 @@ def width(x: Floats) -> int:
 def spanning(x: Floats) -> Floats | None:
     """Orthonormal [d, k] with the span of x [d, k]; None where columns are not finite, or span fewer dimensions."""
     largest = np.abs(x).max(0)
-    if not ((0 < largest) & (largest < np.inf)).all():
+    if not ((largest > 0) & (largest < np.inf)).all():
         return None
     basis, r = np.linalg.qr(x / largest)
     rounding = len(x) * np.finfo(float).eps * np.linalg.norm(r)

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from airtrack.core.given.oracle import Floats, Oracle
 from airtrack.core.meter import Meter, State
+from airtrack.core.part import SpecError
 
 
 class Stream(Oracle):
-    """Endless samples in d dimensions, drawn in order. k is the rank that is asked for."""
+    """Endless samples in d dimensions, drawn in order. k is the rank that is asked for.
+
+    make   the number of a block → its samples [block, d]; `SpecError` names a row that is not finite
+    """
 
     def __init__(self, make: Callable[[int], Floats], *, d: int, k: int, block: int) -> None:
-        self._make, self.d, self.k, self._block = lru_cache(maxsize=2)(make), d, k, block
+        def made(number: int) -> Floats:
+            samples = make(number)
+            if (row := infinite_row(samples)) is not None:
+                fact = f"row {number * block + row} of the stream, the first being 0, holds NaN or infinity"
+                raise SpecError(f"{fact}; leave it out, or fill it in")
+            return samples
+
+        self._make, self.d, self.k, self._block = lru_cache(maxsize=2)(made), d, k, block
         self._position = 0
 
     def draw(self, count: int) -> Floats:
@@ -36,3 +48,23 @@ class Stream(Oracle):
     def metered(self, meter: Meter) -> None:
         super().metered(meter)
         meter.track("stream", self)
+
+
+def samples_of(array: Any, d: int) -> Floats:
+    """`array` as samples [n, d] in float64; raises `SpecError` for another shape."""
+    samples = np.asarray(array, np.float64)
+    if samples.ndim != 2 or samples.shape[1] != d:
+        raise SpecError(f"samples have the shape {samples.shape}; give [n, {d}], one sample as [1, {d}]")
+    return samples
+
+
+def infinite_row(samples: Floats) -> int | None:
+    """The first of samples [n, d] that holds NaN or infinity."""
+    finite = np.isfinite(samples)
+    return None if finite.all() else int(np.argmin(finite.all(1)))
+
+
+def refuse_infinite(samples: Floats) -> None:
+    """Raises `SpecError` where a sample is not finite: for who has met a result that is not, and asks whose fault."""
+    if (row := infinite_row(samples)) is not None:
+        raise SpecError(f"samples[{row}] holds NaN or infinity; leave such rows out, or fill them in")

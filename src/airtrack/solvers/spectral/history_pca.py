@@ -9,6 +9,7 @@ from annotated_types import Ge, Lt
 from numba import njit
 
 from airtrack.core.given import Floats, Stream
+from airtrack.core.given.stream import refuse_infinite, samples_of
 from airtrack.core.meter import Meter, State
 from airtrack.core.part import part
 from airtrack.core.problem import Diverged
@@ -93,24 +94,32 @@ class History:
         self.seen, self.weight = 0, 0.0  # samples, and what they weigh by now
 
     def update(self, samples: Floats) -> None:
-        """Learn from samples [n, d]; raises `Diverged` where their squares leave the finite numbers."""
-        count = len(samples)
-        if self.centre:
-            samples = self._centred(samples)
-        held, rule = (self.basis, self.past, self.weight, self.seen), self.rule
-        basis, past, weight = _absorb(*held, np.ascontiguousarray(samples), count, rule.batch, rule.forget)
-        if not np.isfinite(past).all():
-            raise Diverged(f"history_pca left the finite numbers after {self.seen} samples: scale the data down")
-        self.basis, self.past, self.weight, self.seen = basis, past, weight, self.seen + count
+        """Learn from samples [n, d]. What cannot be learnt from changes nothing.
 
-    def _centred(self, samples: Floats) -> Floats:
-        """Samples less their mean, and a row for how far that lies from the mean before: scatters add up exactly."""
-        n, mean = len(samples), samples.mean(0)
-        centred, total = samples - mean, self.seen + n
-        if self.seen:
-            centred = np.vstack([centred, np.sqrt(self.seen * n / total) * (mean - self.mean)])
-        self.mean = self.mean + (mean - self.mean) * (n / total)
-        return centred
+        Raises `SpecError` for another shape and for rows that are not finite, `Diverged` where squares leave the finite
+        numbers.
+        """
+        samples = samples_of(samples, len(self.basis))
+        if not (count := len(samples)):
+            return
+        rows, mean = self._centred(samples) if self.centre else (samples, self.mean)
+        held, rule = (self.basis, self.past, self.weight, self.seen), self.rule
+        basis, past, weight = _absorb(*held, np.ascontiguousarray(rows), count, rule.batch, rule.forget)
+        if not np.isfinite(past).all():
+            refuse_infinite(samples)
+            raise Diverged(f"history_pca left the finite numbers after {self.seen} samples: scale the data down")
+        self.basis, self.past, self.mean, self.weight, self.seen = basis, past, mean, weight, self.seen + count
+
+    def _centred(self, samples: Floats) -> tuple[Floats, Floats]:
+        """Samples less their mean, with a row for how far that lies from the mean before, so that scatters add up
+        exactly; and the mean of all."""
+        n = len(samples)
+        with np.errstate(over="ignore", invalid="ignore"):  # the update will see
+            mean = samples.mean(0)
+            centred, moved, total = samples - mean, mean - self.mean, self.seen + n
+            if self.seen:
+                centred = np.vstack([centred, np.sqrt(self.seen * n / total) * moved])
+            return centred, self.mean + moved * (n / total)
 
     def components(self) -> Floats:
         """Orthonormal [d, k], the direction of most variance first."""

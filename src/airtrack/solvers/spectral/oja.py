@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from annotated_types import Ge, Gt
 from numba import njit
 
 from airtrack.core.given import Floats, Stream
+from airtrack.core.given.stream import refuse_infinite, samples_of
 from airtrack.core.meter import Meter, State
 from airtrack.core.part import part
 from airtrack.core.problem import Diverged
@@ -97,19 +99,34 @@ class OjaState:
         self.wait = 0.0
 
     def update(self, samples: Floats) -> None:
-        """Learn from samples [n, d], `rule.batch` at a time; raises `Diverged` where the step is too long."""
+        """Learn from samples [n, d], `rule.batch` at a time. What cannot be learnt from changes nothing.
+
+        Raises `SpecError` for another shape and for rows that are not finite, `Diverged` where the step is too long.
+        """
+        samples = samples_of(samples, len(self.basis))
+        if not len(samples):
+            return
         starts = np.arange(0, len(samples), self.rule.batch)
         ends = np.append(starts[1:], len(samples))
-        energies = self.energy + np.cumsum(np.add.reduceat(np.einsum("nd,nd->n", samples, samples), starts))
         falling = np.maximum(self.t + starts - self.wait, 0)
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            rates = self.rule.rate(falling, energies / (self.t + ends), len(self.basis), self.k)
+            energies = self.energy + np.cumsum(np.add.reduceat(np.einsum("nd,nd->n", samples, samples), starts))
+            means = energies / (self.t + ends)
+            rates = self.rule.rate(falling, means, len(self.basis), self.k)
         rates = np.where(energies > 0, rates, 0.0)  # zeros say nothing, not even how long a step may be
         basis, done = _steps(self.basis, np.ascontiguousarray(samples), starts, ends, rates)
         if done < len(starts):
+            refuse_infinite(samples)
             seen = self.t + starts[done]
-            raise Diverged(f"oja left the finite numbers after {seen} samples, with a step of {rates[done]:.3g}")
+            raise Diverged(f"oja left the finite numbers after {seen} samples; {self._remedy(means[done])}")
         self.basis, self.t, self.energy = basis, self.t + len(samples), float(energies[-1])
+
+    def _remedy(self, energy: Any) -> str:
+        with np.errstate(all="ignore"):
+            most = 1 / (energy * replace(self.rule, step=1.0).rate(0, energy, len(self.basis), self.k))
+        if not 0 < most < np.inf:
+            return "bring the data to a scale near 1"
+        return f"it is stable for step ≤ {most:.3g}, where η ≤ 1 / mean ‖x‖²"
 
     def widen(self, columns: Floats) -> None:
         """Take more columns [d, any] into the basis."""
