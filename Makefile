@@ -1,4 +1,5 @@
 # `make demo`: install into .venv, run a first study, print its verdict. `make test`: install what tests need, run them.
+# `make anchors`: of these, the tests of published numbers and of fixed bytes.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -15,6 +16,9 @@ demo: $(VENV)/all.done
 
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -n 2
+
+anchors: $(VENV)/test.done
+	$(BIN)/python -m pytest -n 2 tests/anchors
 
 lint: $(VENV)/lint.done $(VENV)/test.done
 	$(BIN)/ruff check
