@@ -11,6 +11,7 @@ from airtrack.core.part import SpecError
 from airtrack.core.streams import Streams
 from airtrack.solvers.kernel.kernel_pegasos import KernelPegasos
 from airtrack.solvers.kernel.pack_svm import BLOCK, PackSvm
+from airtrack.solvers.solution import solve
 from airtrack.tasks.convex.kernel_svm import KernelSvm
 
 STREAMS = Streams(3)
@@ -69,6 +70,17 @@ def test_the_optimum_has_no_duality_gap(task):
     other = best + 0.1 * best.max() * RNG.standard_normal(given.n)
     plain = (given.value(other) - given.value(best)) / (1 - given.value(best))
     assert judge(other)["gap"] == pytest.approx(min(plain, 1), rel=1e-6)
+
+
+@pytest.mark.parametrize("hold", [np.asarray, sparse.csr_matrix])
+def test_solve_measures_from_zero(hold):
+    plain, *_ = given_and_matrix()
+    given = Kernel(hold(plain._points), plain.labels, l2=0.05)
+    start = given.certificate(given.zero())
+    assert start == {"gap": 1.0}
+    found = solve(given, tol=0.3)
+    assert found.trace[0] == (0, start)
+    assert found.gap <= 0.3 < found.trace[1][1]["gap"]
 
 
 def pegasos(given, matrix, steps, project):

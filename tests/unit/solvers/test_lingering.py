@@ -15,6 +15,7 @@ from airtrack.solvers.convex.lingering import Lingering
 from airtrack.solvers.convex.scsg_lin import ScsgLin
 from airtrack.solvers.convex.subgradient import Subgradient
 from airtrack.solvers.convex.svrg_lin import SvrgLin
+from airtrack.solvers.solution import solve
 from airtrack.tasks.convex.hinge_svm import HingeSvm
 from airtrack.tasks.convex.margins import dual_optimum, gap
 from airtrack.tasks.convex.revenue import Revenue
@@ -334,3 +335,12 @@ def test_a_step_beyond_all_numbers_is_a_result():
 def test_bad_fields_are_refused(name, fields):
     with pytest.raises(SpecError):
         build("solver", {"name": name, **fields})
+
+
+@pytest.mark.parametrize("make", [hinges, choices])
+def test_solve_measures_from_zero(make):
+    given = make()[0]
+    start = given.certificate(np.zeros(4))
+    found = solve(given, tol=0.3)
+    assert found.trace[0] == (0, start)
+    assert found.gap <= 0.3 * start["gap"]

@@ -67,6 +67,10 @@ class Kernel(Oracle):
         self.l2, self.kernel, self.gamma, self.degree = float(l2), kernel, float(gamma or 1 / self.d), degree
         self._squares = _squares(points)
 
+    def zero(self) -> Floats:
+        """w = 0, as an answer."""
+        return np.zeros(self.n)
+
     def rows(self, which: Ints, against: Ints) -> Floats:
         """K between the points `which` [r] and `against` [s], an array [r, s]; charges r and counts one round."""
         self._charge(len(which), rows=len(which), rounds=1, values=len(which) * len(against))

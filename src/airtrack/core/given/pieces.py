@@ -52,6 +52,10 @@ class Pieces(Oracle):
     @abstractmethod
     def _look(self, x: Floats, which: Ints) -> tuple[Ints, Floats]: ...
 
+    def zero(self) -> Floats:
+        """x = 0, as an answer."""
+        return np.zeros(self.d)
+
     def smooth(self, x: Floats) -> Floats:
         """c + l2 x: the part of the gradient [d] that costs nothing."""
         return self.linear + self.l2 * x

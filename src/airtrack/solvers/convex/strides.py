@@ -18,9 +18,17 @@ class Strides:
     practical  stages: 2ˢ · `first` steps, each of length step · D / (4ˢ · `first`), so that a stage is half as long a
                way as the one before and four times as fine; the answer is the last iterate
 
-    Source: the theory is Lacoste-Julien, Schmidt, Bach (2012) and Nesterov's; stages whose way does not grow with their
-    number of steps are what Allen-Zhu, Simchi-Levi, Wang (NeurIPS 2018) do for smooth sums, the constants are not
-    theirs.
+    Source: the theory is Shamir, Zhang (ICML 2013), who average steps of 1/(σ (t + 1)) so, and Nesterov's for σ = 0;
+    Lacoste-Julien, Schmidt, Bach (2012) take the same average of steps of twice that length. Stages whose way does not
+    grow with their number of steps are what Allen-Zhu, Simchi-Levi, Wang (NeurIPS 2018) do for smooth sums, the
+    constants are not theirs.
+
+    >>> from airtrack.core.given import Hinges
+    >>> strides = Strides(Hinges(np.eye(2), np.array([1.0, -1.0]), l2=0.5), "theory", step=1.0, first=4)
+    >>> [round(strides.take(np.array([-0.3, 0.4]), "a solver"), 3) for _ in range(2)]  # ‖g‖/σ, ‖g‖/2σ
+    [1.0, 0.5]
+    >>> strides.x, strides.answer.round(3)
+    (array([ 0.9, -1.2]), array([ 0.8  , -1.067]))
     """
 
     def __init__(
