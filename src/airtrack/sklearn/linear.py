@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from math import ceil
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from airtrack.core.given import FiniteSum, Floats
+from airtrack.sklearn.centred import means
 from airtrack.solvers.solution import Solution, attempt
 
 SMALL = 1 << 22  # entries, 32 MiB
@@ -22,8 +24,16 @@ SMALL = 1 << 22  # entries, 32 MiB
 def with_ones(X: Any) -> Any:
     """Sparse rows [n, d] and a column of ones, [n, d + 1]."""
     n, d = X.shape
-    entries, columns = np.insert(X.data, X.indptr[1:], 1), np.insert(X.indices, X.indptr[1:], d)
-    return csr_matrix((entries, columns, X.indptr + np.arange(n + 1, dtype=X.indptr.dtype)), shape=(n, d + 1))
+    starts, ends = with_one_more(X.indptr)
+    return csr_matrix((np.insert(X.data, ends, 1), np.insert(X.indices, ends, d), starts), shape=(n, d + 1))
+
+
+def with_one_more(starts: Any) -> tuple[Any, Any]:
+    """Row starts [n + 1] when each row ends in one entry more, and where the rows end without it [n].
+
+    Both are int64: n entries more may be more than 2³¹, and `np.insert` adds as many to the second. SciPy narrows them.
+    """
+    return starts + np.arange(len(starts), dtype=np.int64), starts[1:].astype(np.int64)
 
 
 def held(X: Any) -> Any:
@@ -83,9 +93,9 @@ class Regressor(RegressorMixin, Linear):
         l2, penalty, scale = self._law(len(y), 1.0 if weights is None else float(weights.mean()))
         intercept, sparse = options.fit_intercept, issparse(X)
         offset = float(np.average(y, weights=weights)) if intercept else 0.0
-        mean = np.average(X, axis=0, weights=weights).astype(np.float64) if intercept and not sparse else np.zeros(1)
+        mean = means(X, weights) if intercept and not sparse else np.zeros(1)
         free = intercept and sparse  # centred columns and targets leave nothing to an intercept
-        rows = with_ones(X) if free else (X - mean).astype(X.dtype) if intercept else X
+        rows = with_ones(X) if free else X - mean if intercept else X  # float64: rounded, they would be another problem
         start = None
         if options.warm_start and hasattr(self, "coef_") and len(self.coef_) == X.shape[1]:
             start = np.append(self.coef_, self.intercept_ - offset) if free else self.coef_
@@ -114,27 +124,35 @@ class Classifier(ClassifierMixin, Linear):
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         weights = self._weights(sample_weight, len(y))
-        present = np.bincount(codes, weights, len(self.classes_)).astype(np.float64)
-        if len(self.classes_) < 2 or (present > 0).sum() < 2:
-            trimmed = " after sample_weight has left the others out" if len(self.classes_) > 1 else ""
+        sampled = np.bincount(codes, weights, len(self.classes_)).astype(np.float64)
+        of_class = self._of_class(sampled)
+        present = sampled if of_class is None else sampled * of_class
+        if not present.any():
+            raise ValueError("sample_weight and class_weight leave every class out; give two of them a weight above 0")
+        if np.count_nonzero(present) < 2:
+            by = "sample_weight" if np.count_nonzero(sampled) < 2 else "class_weight"
+            trimmed = f" after {by} has left the others out" if len(self.classes_) > 1 else ""
             fact = f"there is one class only{trimmed}, {self.classes_.tolist()[present.argmax()]!r}"
             raise ValueError(f"{fact}; a classifier needs samples of two classes at least")
-        return held(X), codes, self._balanced(codes, weights, present)
+        if of_class is not None:
+            weights = of_class[codes] if weights is None else weights * of_class[codes]
+        return held(X), codes, weights
 
-    def _balanced(self, codes: Any, weights: Floats | None, present: Floats) -> Floats | None:
-        chosen = cast(Any, self).class_weight
+    def _of_class(self, present: Floats) -> Floats | None:
+        """Weights [classes] by `class_weight`, of classes whose samples weigh `present`."""
+        chosen, classes = cast(Any, self).class_weight, self.classes_.tolist()
         if chosen is None:
-            return weights
-        if isinstance(chosen, str):
-            if chosen != "balanced":
+            return None
+        if not isinstance(chosen, Mapping):
+            if not isinstance(chosen, str) or chosen != "balanced":
                 raise ValueError(f"class_weight is {chosen!r}; give 'balanced', a dict {{class: weight}} or None")
-            of_class = present.sum() / (np.count_nonzero(present) * np.where(present > 0, present, 1.0))
-        else:
-            unknown = set(chosen) - set(self.classes_.tolist())
-            if unknown:
-                raise ValueError(f"class_weight names {sorted(unknown)}; the classes are {self.classes_.tolist()}")
-            of_class = np.array([float(chosen.get(c, 1.0)) for c in self.classes_.tolist()])
-        return of_class[codes] if weights is None else weights * of_class[codes]
+            return present.sum() / (np.count_nonzero(present) * np.where(present > 0, present, 1.0))
+        if unknown := set(chosen) - set(classes):
+            raise ValueError(f"class_weight names {sorted(unknown, key=str)}; the classes are {classes}")
+        of_class = np.array([float(chosen.get(c, 1.0)) for c in classes])
+        if not (np.isfinite(of_class).all() and of_class.min() >= 0):
+            raise ValueError(f"class_weight is {chosen}; the weight of a class is a finite number, at least 0")
+        return of_class
 
     def _fit(self, X: Any, labels: list[Any], loss: Any, law: Any, unit: float, free: bool = True) -> None:
         """Solve one problem for each of `labels`, over the same rows; `unit` times the objective is the sum."""
@@ -142,16 +160,19 @@ class Classifier(ClassifierMixin, Linear):
         intercept, free = options.fit_intercept, free and options.fit_intercept
         # a free intercept makes up for centring, which makes the columns less alike; sparse rows would fill up
         centred = free and not issparse(X)
-        mean = np.average(X, axis=0, weights=law["weights"]) if centred else np.zeros(X.shape[1])
-        if issparse(X):
-            rows = with_ones(X) if intercept else X
-        else:
-            rows = np.column_stack([X - mean, np.ones(len(X))]).astype(X.dtype) if intercept else X
+        mean = means(X, law["weights"]) if centred else np.zeros(X.shape[1])
+        rows = X
+        if intercept and issparse(X):
+            rows = with_ones(X)
+        elif intercept:
+            rows = np.ones((len(X), X.shape[1] + 1), np.float64 if centred else X.dtype)
+            np.subtract(X, mean, out=rows[:, :-1])
         wide = len(labels) < len(self.classes_) and len(self.classes_) > 2  # a matrix of coefficients
         starts: list[Any] = [None] * len(labels)
         if options.warm_start and hasattr(self, "coef_") and self.coef_.shape[1] == X.shape[1]:
             held = np.column_stack([self.coef_, self.intercept_ + self.coef_ @ mean]) if intercept else self.coef_
-            starts = [held.T] if wide else list(held) if len(held) == len(labels) else starts
+            alike = len(held) == (len(self.classes_) if wide else len(labels))  # else a class has come or gone
+            starts = ([held.T] if wide else list(held)) if alike else starts
         found: list[Solution] = []
         for label, start in zip(labels, starts):
             found.append(self._solve(FiniteSum(rows, label, loss=loss, free=int(free), start=start, **law)))

@@ -25,8 +25,8 @@ class AirtrackLogisticRegression(Classifier):
     fit_intercept  whether there is b, which is not regularised
     class_weight   {class: weight}; "balanced": inversely to the classes' total weights; None: 1
     solver         "auto", or a name, {"name": …, field: …} or part that `airtrack.solvers.solve` takes
-    tol            stops when it is proved that the objective is within tol · (its fall from w = 0) of the least; by the
-                   gradient where it is multinomial with intercept
+    tol            stops when it is proved that the objective is within tol · (its fall from w = 0) of the least; where
+                   nothing can be proved (a class without weight), at a small gradient
     max_iter       passes over the data at most; None: 1000, more for small data
     warm_start     begin at the last `coef_`
     random_state   None is 0: the same data give the same numbers

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array, csr_matrix
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet, Lasso, LogisticRegression, Ridge
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
 from airtrack.sklearn import AirtrackLasso, AirtrackLinearSVC, AirtrackLogisticRegression, AirtrackRidge
 from airtrack.sklearn import linear as linear_module
@@ -118,6 +118,21 @@ def test_the_smoothed_hinge_comes_near_the_hinge():
     np.testing.assert_allclose(hinge.decision_function(X), smooth.decision_function(X), atol=0.02)
 
 
+def test_the_hinge_with_an_intercept_that_is_not_regularised():
+    """libsvm's optimum; little of it is proved."""
+    ours = AirtrackLinearSVC(0.1, loss="hinge", regularise_intercept=False, max_iter=2000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        ours.fit(X, TWO)
+    theirs = SVC(C=0.1, kernel="linear", tol=1e-10).fit(X, TWO)
+    mine, other = (
+        0.1 * np.maximum(0, 1 - np.where(TWO == "yes", 1, -1) * model.decision_function(X)).sum()
+        + (model.coef_**2).sum() / 2
+        for model in (ours, theirs)
+    )
+    assert mine <= other * (1 + 1e-5)
+
+
 def test_an_intercept_that_is_not_regularised():
     shifted = AirtrackLinearSVC(regularise_intercept=False, **TIGHT).fit(X + 100, TWO)
     plain = AirtrackLinearSVC(regularise_intercept=False, **TIGHT).fit(X, TWO)
@@ -194,8 +209,24 @@ def test_class_weights(chosen):
 def test_class_weights_that_make_no_sense():
     with pytest.raises(ValueError, match=r"class_weight names \['maybe'\]; the classes are \['no', 'yes'\]"):
         AirtrackLogisticRegression(class_weight={"maybe": 1.0}).fit(X, TWO)
-    with pytest.raises(ValueError, match="class_weight is 'balance'; give 'balanced'"):
-        AirtrackLogisticRegression(class_weight="balance").fit(X, TWO)
+    with pytest.raises(ValueError, match=r"class_weight names \[3, 'maybe'\]; the classes are"):
+        AirtrackLogisticRegression(class_weight={"maybe": 1.0, 3: 1.0}).fit(X, TWO)
+    for wrong in ("balance", 3.0):
+        with pytest.raises(ValueError, match=f"class_weight is {wrong!r}; give 'balanced', a dict {{class: weight}}"):
+            AirtrackLogisticRegression(class_weight=wrong).fit(X, TWO)
+    for wrong in (-1.0, np.inf):
+        with pytest.raises(ValueError, match=f"class_weight is {{'yes': {wrong}}}; the weight of a class is a finite"):
+            AirtrackLogisticRegression(class_weight={"yes": wrong}).fit(X, TWO)
+
+
+@pytest.mark.parametrize("kind", [AirtrackLogisticRegression, AirtrackLinearSVC])
+def test_class_weights_that_leave_classes_out(kind):
+    with pytest.raises(ValueError, match="class_weight leave every class out; give two of them a weight above 0"):
+        kind(class_weight={"yes": 0, "no": 0}).fit(X, TWO)
+    with pytest.raises(ValueError, match="one class only after class_weight has left the others out, 'no'; a class"):
+        kind(class_weight={"yes": 0}).fit(X, TWO)
+    with pytest.raises(ValueError, match="one class only after sample_weight has left the others out, 'yes'; a class"):
+        kind(class_weight="balanced").fit(X, TWO, sample_weight=(TWO == "yes").astype(float))
 
 
 def test_one_class_is_refused():
@@ -222,7 +253,11 @@ def test_a_class_without_weight_gets_no_mass():
         (AirtrackLinearSVC(-1.0), TWO, "C is -1.0; it is the inverse of a strength, above 0"),
         (AirtrackRidge(solver="svgr"), TARGET, "no solver is named 'svgr'; did you mean 'svrg'"),
         (AirtrackRidge(tol=0.0), TARGET, r"tol is 0.0 and passes are None; take tol within \(0, 1\)"),
-        (AirtrackLinearSVC(loss="hinge", regularise_intercept=False), TWO, "sdca needs l2 on every coordinate"),
+        (
+            AirtrackLinearSVC(loss="hinge", regularise_intercept=False, solver="sdca"),
+            TWO,
+            "sdca needs l2 on every coordinate",
+        ),
     ],
 )
 def test_bad_parameters_are_refused(model, y, message):
@@ -234,11 +269,56 @@ def test_bad_parameters_are_refused(model, y, message):
 
 
 @pytest.mark.parametrize("kind", [AirtrackRidge, AirtrackLasso])
-def test_float32_is_taken_as_it_is(kind):
+def test_float32_is_taken(kind):
     exact, short = kind(0.1, **TIGHT).fit(X, TARGET), kind(0.1).fit(X.astype(np.float32), TARGET.astype(np.float32))
     np.testing.assert_allclose(short.coef_, exact.coef_, atol=2e-3)
     sparse = kind(0.1).fit(csr_matrix(X, dtype=np.float32), TARGET)
     np.testing.assert_allclose(sparse.coef_, exact.coef_, atol=2e-3)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("model", [AirtrackRidge(), AirtrackLasso(1e-4), AirtrackLogisticRegression()])
+def test_float32_far_from_zero(model, weighted):
+    rng = np.random.default_rng(0)
+    rows, noise = (3000 + rng.standard_normal((200_000, 2))).astype(np.float32), rng.standard_normal(200_000)
+    score = rows.astype(np.float64) @ [1, 2] - 9000 + noise
+    same_in_float64(model, rows, score, 1 + noise**2 if weighted else None, 1e-3)
+
+
+@pytest.mark.parametrize("model", [AirtrackRidge(**TIGHT), AirtrackLogisticRegression(**TIGHT)])
+def test_float32_columns_that_are_alike_but_for_small_parts(model):
+    """Their means are no float32, and neither is what is left without."""
+    rng = np.random.default_rng(0)
+    rows = (rng.standard_normal((2000, 2)) + 10_000 * (np.arange(2000) % 3 == 0)[:, None]).astype(np.float32)
+    same_in_float64(model, rows, rows @ [1.0, -1.0] + 0.1 * rng.standard_normal(2000), None, 1e-7)
+
+
+def same_in_float64(model, rows, score, weights, rtol):
+    y = score > 0 if isinstance(model, AirtrackLogisticRegression) else score
+    coef = model.fit(rows, y, sample_weight=weights).coef_
+    np.testing.assert_allclose(coef, model.fit(rows.astype(np.float64), y, sample_weight=weights).coef_, rtol=rtol)
+
+
+def test_a_column_of_ones_may_pass_two_to_the_31():
+    before = np.array([0, 2**31 - 4, 2**31 - 3, 2**31 - 1], np.int32)
+    starts, ends = linear_module.with_one_more(before)
+    assert starts.tolist() == [0, 2**31 - 3, 2**31 - 1, 2**31 + 2]
+    assert ends.tolist() == before[1:].tolist()
+    assert starts.dtype == ends.dtype == np.int64
+    added = linear_module.with_ones(csr_array(X))
+    np.testing.assert_array_equal(added.toarray(), np.column_stack([X, np.ones(N)]))
+
+
+@pytest.mark.parametrize("multi_class", ["multinomial", "ovr"])
+@pytest.mark.parametrize("kind", [AirtrackLogisticRegression, AirtrackLinearSVC])
+def test_warm_start_begins_afresh_where_a_class_has_come_or_gone(kind, multi_class):
+    model = kind(warm_start=True, tol=1e-8)
+    if kind is AirtrackLogisticRegression:
+        model.set_params(multi_class=multi_class)
+    four = np.digitize(SCORE, [-1, 0, 1])
+    for y in (TWO, THREE, four, THREE, TWO):
+        coef = model.fit(X, y).coef_
+        np.testing.assert_allclose(coef, kind(**model.get_params()).fit(X, y).coef_, atol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["ridge by svrg", "lasso", "l1", "multinomial", "one against the rest"])
