@@ -99,7 +99,7 @@ def test_solvers() -> None:
     rows = [f"ridge, sparse (300, 200), rows exp({spread} N(0, 1)), κ/n = 100" for spread in ("0", "1", "1.5", "2")]
     for row, heavy in zip(rows, (False, False, True, True)):
         assert [limit for title, limit in asked if title == row] == ["≤ 1.3", *["≥ 1.3"] * heavy, "≥ 5", "≥ 5"]
-    assert [title for title, limit in asked if limit == "≤ 1.3"][4:] == [
+    assert [title for title, limit in asked if limit == "≤ 1.3"][:4] == [
         f"inner loop of {name}" for name in ("sdca", "saga", "svrg", "katyusha")
     ]
 
