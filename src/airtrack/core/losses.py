@@ -8,6 +8,7 @@ A loss is a `NamedTuple` of its parameters. Anybody's class with these methods i
     conjugate(a, b)  φ*(a) = max over u of a u − φ(u), for slopes a; convex losses only
     inside(a, b)     losses with a corner only: the slope nearest to a for which φ*(a) is finite
     bounds           class variable or property: the least and the greatest value of φ''
+    bend(c, v)       losses of several predictions only: their Hessians, of which c are the curves, times v
     third            the greatest |φ'''|, for cubic models and for settling by Newton's method; smooth losses only
     settle(t, q, b)  the slope s with s = φ'(t − q s), for dual methods; optional: else Newton's method finds it
 
@@ -227,7 +228,8 @@ class Sigmoid(NamedTuple):
 class Signed(NamedTuple):
     """b u²/2: curvature b, negative where b is. Sums of them may be convex though no part is (shift-and-invert)."""
 
-    bounds = (-1.0, 1.0)  # for |b| ≤ 1
+    between = (-1.0, 1.0)
+    bounds = (-1.0, 1.0)  # as |b| ≤ 1
     third = 0.0
 
     def value(self, u: Any, b: Any) -> Any:
@@ -292,6 +294,14 @@ class Softmax(NamedTuple):
         p = self.chances(u)
         p[np.arange(len(p)), b.astype(int)] -= 1
         return p
+
+    def curve(self, u: Any, b: Any) -> Any:
+        return self.chances(u)
+
+    def bend(self, curves: Any, v: Any) -> Any:
+        """(diag(p) − p pᵀ) v for every row, p a multiple of `curves`: they may hold a weight."""
+        total = np.maximum(curves.sum(-1, keepdims=True), np.finfo(float).tiny)
+        return curves * (v - (curves * v).sum(-1, keepdims=True) / total)
 
     def conjugate(self, a: Any, b: Any) -> Any:
         p = a + 0.0

@@ -6,7 +6,10 @@ A penalty is a `NamedTuple` of its parameters, with
     prox(v, step)    argmin over x of ψ(x) + ‖x − v‖²/(2 step)
     support(v)       max over x of ⟨v, x⟩ − ψ(x), which may be infinite
     shrink(v, step)  separable penalties only: `prox` of one coordinate, in universal functions, for compiled loops
+    scale(v)         the largest t ≤ 1 for which support(t v) is finite; without it no gap is known where l2 is 0 and
+                     support(v) is infinite
     check()          if some parameters make no sense: raises `SpecError` for them
+    fits(shape)      if x may have the wrong shape: raises `SpecError` for that
 """
 
 from __future__ import annotations
@@ -58,6 +61,9 @@ class L1(NamedTuple):
     def support(self, v: Floats) -> float:
         return 0.0 if np.abs(v).max(initial=0) <= self.strength * (1 + 1e-12) else np.inf
 
+    def scale(self, v: Floats) -> float:
+        return min(1.0, self.strength / max(float(np.abs(v).max(initial=0)), 1e-300))
+
 
 class Box(NamedTuple):
     """low ≤ x ≤ high, coordinate by coordinate."""
@@ -92,6 +98,10 @@ class Simplex(NamedTuple):
         if not 0 < self.total < np.inf:
             raise SpecError(f"the simplex has the total {self.total:g}; take a finite one above 0")
 
+    def fits(self, shape: tuple[int, ...]) -> None:
+        if len(shape) > 1:
+            raise SpecError(f"a simplex is for one vector, and x has the shape {shape}; use a loss of one prediction")
+
     def value(self, x: Floats) -> float:
         return 0.0 if x.min() >= 0 and abs(x.sum() - self.total) <= 1e-9 * self.total else np.inf
 
@@ -114,6 +124,11 @@ class NuclearBall(NamedTuple):
     def check(self) -> None:
         if not 0 < self.radius < np.inf:
             raise SpecError(f"the ball's radius is {self.radius:g}; take a finite one above 0")
+
+    def fits(self, shape: tuple[int, ...]) -> None:
+        if self.rows < 1 or shape[0] % self.rows or len(shape) > 1:
+            fact = f"x has the shape {shape}, and no matrix of {self.rows} rows has so many entries"
+            raise SpecError(f"{fact}; give the ball rows that divide them")
 
     def value(self, x: Floats) -> float:
         sizes = np.linalg.svd(x.reshape(self.rows, -1), compute_uv=False)

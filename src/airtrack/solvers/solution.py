@@ -14,8 +14,10 @@ import numpy as np
 from airtrack.core.given import FiniteSum, Floats, Kernel, Pieces
 from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import SpecError, build, family_of, known, lookup, name_of, to_spec
+from airtrack.core.penalties import Nothing
 from airtrack.core.streams import Streams
 from airtrack.solvers.rules import choose
+from airtrack.solvers.spectral.lanczos import lanczos, steps_for
 
 ROUNDING = 8 * np.finfo(float).eps  # of F(0): no gap can be told from 0 below it
 MANY, MOMENT = 20_000, 2_000_000  # passes, and component gradients, that one may always spend: they are a second or two
@@ -34,6 +36,8 @@ class Solution:
     objective  F(x)
     gap        what is proved: F(x) − F* ≤ gap; infinite where there is no proof
     gradient   length of x − prox(x − ∇): 0 at a stationary point
+    curvature  sums that may not be convex: least eigenvalue of the Hessian over L, as Lanczos finds it; only looked for
+               where the gradient is small enough
     converged  whether the tolerance was met
     method     the solver as it ran: its name and every field
     passes     work, in passes over the data
@@ -49,6 +53,7 @@ class Solution:
     objective: float
     gap: float
     gradient: float
+    curvature: float
     converged: bool
     method: Mapping[str, Any]
     passes: float
@@ -72,9 +77,10 @@ def solve(
 
     problem  anything given that has a certificate, or a `Problem` with such a one
     method   "auto"; a solver's name; {"name": …, field: …}; a solver
-    tol      stops at gap ≤ tol · (F(0) − F(x)), which proves the above; where nothing bounds the gap (a sum without l2
-             and penalty, a loss that is not convex) at a gradient of tol times that at 0; where the certificate is a
-             relative residual, at residual ≤ tol
+    tol      stops at gap ≤ tol · (F(0) − F(x)), which proves the above. Where nothing bounds the gap (a sum without l2
+             and penalty): at a gradient of tol times that at 0. Where the sum may not be convex: at a local minimum, a
+             gradient of tol √(2 L (F(0) − F(x))) and a curvature ≥ −√tol L, L the mean of Lᵢ + l2. Where the
+             certificate is a relative residual: at residual ≤ tol
     passes   work at most: a pass is n component gradients, or one product with a matrix; None: 1000, or 100 steps of a
              solver whose steps are dear, and more where passes take no time
     params   "theory" or "practical"; None: practical, where the solver has both
@@ -118,7 +124,7 @@ def attempt(
         step = solver.step_cost(given) / unit if hasattr(solver, "step_cost") else 1.0
         passes = max(1000.0, 100 * step, min(MANY, MOMENT / unit))
     stop, before = _Stop(given, tol), Counter(given.counts)
-    meter = Meter(passes * unit, look=given.certificate, schedule=list(_looks(unit, passes)), stop=stop, worth=stop)
+    meter = Meter(passes * unit, look=stop.look, schedule=list(_looks(unit, passes)), stop=stop, worth=stop)
     given.metered(meter)
     try:
         x = stop.ready
@@ -130,7 +136,7 @@ def attempt(
     x = meter.latest if meter.reached is not None or x is None else x
     if x is None:
         raise SpecError(f"{passes:g} passes are too few for a first step of {name_of(type(solver))}; allow more")
-    last = given.certificate(x)
+    last = stop.look(x)
     trace = [*stop.first, *meter.curve]
     if trace[-1] != (meter.spent, last):
         trace.append((meter.spent, last))
@@ -139,6 +145,7 @@ def attempt(
         objective=last.get("objective", math.nan),
         gap=last.get("gap", math.nan),
         gradient=last.get("gradient", math.nan),
+        curvature=last.get("curvature", math.nan),
         converged=stop(last),
         method=to_spec(solver),
         passes=meter.spent / unit,
@@ -153,19 +160,29 @@ class _Stop:
     """Whether a certificate is good enough, seen from that of 0; `ready`: a start with which there is nothing to do."""
 
     def __init__(self, given: Any, tol: float) -> None:
-        self.tol, self.ready = tol, None
+        self.given, self.tol, self.ready = given, tol, None
         self.first: list[tuple[float, dict[str, float]]] = []
+        self.bent = isinstance(given, FiniteSum) and given.loss.bounds[0] < 0 and given.convexity == 0
+        self.size = float(given.smoothness.mean()) + given.l2 if self.bent else math.nan  # L
         if isinstance(given, FiniteSum):
             zero = given.prox(np.zeros(given.shape), 1.0, ridge=False)
             self.first = [(0, given.certificate(zero))]
             start = given.zero() if given.start.any() else zero
-            self.ready = start if self(given.certificate(start)) else None
+            self.ready = start if self(self.look(start)) else None
         elif hasattr(given, "zero"):
             self.first = [(0, given.certificate(given.zero()))]
 
+    def look(self, x: Any) -> dict[str, float]:
+        """The certificate, with the least curvature where it is all that is still asked."""
+        found = self.given.certificate(x)
+        name, worst = self.bound(found)
+        if self.bent and isinstance(self.given.penalty, Nothing) and found[name] <= worst:
+            found = found | {"curvature": least_curvature(self.given, x, self.size, self.tol)}
+        return found
+
     def __call__(self, now: Mapping[str, float]) -> bool:
         name, worst = self.bound(now)
-        return now[name] <= worst
+        return now[name] <= worst and now.get("curvature", 0.0) >= -math.sqrt(self.tol)
 
     def bound(self, now: Mapping[str, float]) -> tuple[str, float]:
         """Which number of the certificate is looked at, and what it may be."""
@@ -176,10 +193,27 @@ class _Stop:
         first = self.first[0][1]
         if "objective" not in now:
             return "gap", self.tol * first["gap"]
+        fall = first["objective"] - now["objective"]
         if np.isfinite(now["gap"]):
-            fall = first["objective"] - now["objective"]
             return "gap", max(self.tol * fall, ROUNDING * abs(first["objective"]))
+        if self.bent:
+            most, rounded = (math.sqrt(2 * self.size * max(f, 0.0)) for f in (fall, abs(first["objective"])))
+            return "gradient", max(self.tol * max(first["gradient"], most), ROUNDING * rounded)
         return "gradient", self.tol * first["gradient"]
+
+
+def least_curvature(given: FiniteSum, x: Floats, size: float, tol: float) -> float:
+    """The least eigenvalue of the Hessian of the smooth part at x, over L = `size`; free of charge. Lanczos begins at
+    random; what it finds is too large by more than √tol/2 once in a million times."""
+    counts = Counter(given.counts)
+    quiet = given.like()
+    curves = quiet.curvature(x)
+    start = (Streams(0) / "curvature").rng().standard_normal(given.d)
+    steps = steps_for(given.d, math.sqrt(tol) / 4, 1e-6)  # the spectrum of L − H lies in [0, 2 L]
+    top = lanczos(lambda v: size * v - quiet.hessian(curves, v), start, steps)[1]
+    given.counts.clear()
+    given.counts.update(counts)
+    return 1 - top / size
 
 
 def _looks(unit: float, passes: float) -> Iterator[float]:
@@ -192,6 +226,10 @@ def _looks(unit: float, passes: float) -> Iterator[float]:
 def _advice(given: Any, solver: Any, last: Mapping[str, float], stop: _Stop, passes: float) -> str:
     name, worst = stop.bound(last)
     used = name_of(type(solver))
+    if "curvature" in last:
+        fact = f"{used} spent {passes:g} passes and is at a saddle, with a curvature of {last['curvature']:.2g} L"
+        delta = f"delta={-last['curvature'] * stop.size / 2:.2g}"
+        return f"{fact}; take a method that leaves saddles: method='fast_cubic', or method='neon2' with {delta}"
     fact = f"{used} spent {passes:g} passes and its {name} is {last[name]:.2g}, not {worst:.2g}"
     other = choose(given).name if isinstance(given, FiniteSum) else used
     better = "" if other == used else f", method={other!r}"

@@ -36,7 +36,7 @@ def test_numbers_that_are_not_finite(bad, kind):
     assert refused(r"weights\[3\] is not finite; drop that row", weights=np.where(np.arange(20) == 3, bad, 1.0))
     assert refused("l2 is .*; it is a finite number, at least 0", l2=bad)
     assert refused(r"linear\[0\] is not finite", linear=np.array([bad, 0, 0]))
-    assert refused("start is not finite", start=np.array([bad, 0, 0]))
+    assert refused(r"start\[0\] is not finite; give", start=np.array([bad, 0, 0]))
 
 
 def test_infinities_that_cancel():
@@ -67,7 +67,7 @@ def test_shapes_that_do_not_fit():
     assert refused(r"labels have the shape \(19,\), and there are 20 rows", labels=SIGNS[1:])
     assert refused(r"labels have the shape \(20, 1\), and there are 20 rows", labels=SIGNS[:, None])
     assert refused(r"weights have the shape \(3,\), and there are 20 rows", weights=np.ones(3))
-    assert refused(r"linear has the shape \(4,\), and x has 3 coordinates", linear=np.ones(4))
+    assert refused(r"linear has the shape \(4,\), and x the shape \(3,\); make them alike", linear=np.ones(4))
     assert refused(r"start has the shape \(4,\), and x the shape \(3,\)", start=np.ones(4))
     assert refused(r"4 coordinates are free, and x has 3; take 0 … 3", free=4)
 

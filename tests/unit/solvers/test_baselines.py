@@ -226,8 +226,8 @@ def test_lbfgs_takes_a_box_and_softmax():
     [
         (Saga(), FiniteSum(ROWS, SIGNS, l2=1, loss="hinge"), "saga needs smooth components"),
         (Saga(), FiniteSum(ROWS, SIGNS, l2=1, loss="bowl"), "saga needs convex components, Bowl has none"),
-        (Sag(), FiniteSum(ROWS, SIGNS, l2=1, penalty=L1(0.1)), "sag takes no penalty, .* L1; use saga"),
-        (Lbfgs(), FiniteSum(ROWS, SIGNS, l2=1, penalty=L1(0.1)), "lbfgs takes l2 and a box.*L1; use agd"),
+        (Sag(), FiniteSum(ROWS, SIGNS, l2=1, penalty=L1(0.1)), "sag takes no penalty, .* L1; use sdca"),
+        (Lbfgs(), FiniteSum(ROWS, SIGNS, l2=1, penalty=L1(0.1)), "lbfgs takes l2 and a box.*L1; use sdca"),
         (Lbfgs(), FiniteSum(ROWS, SIGNS, l2=1, loss="hinge"), "Hinge has a corner"),
         (NewtonCg(), FiniteSum(ROWS, SIGNS, l2=1, loss="bowl"), "Bowl is not convex"),
         (NewtonCholesky(), FiniteSum(ROWS, SIGNS, l2=1, penalty=L1(0.1)), "takes l2 and no penalty"),

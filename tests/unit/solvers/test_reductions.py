@@ -171,7 +171,7 @@ def test_a_lasso_through_adapt_reg():
 
 def test_a_stage_passes_everything_on():
     looks, whole = [], Meter(100, look=lambda x: looks.append(x) or {}, schedule=[1, 30, 60])
-    part = Stage(whole, done=lambda x: x >= 2)
+    part = Stage(whole, done=lambda x: x >= 2, free=lambda x: True)
     part.offer(5)  # before any work: the stage before offered it, and a stage that does nothing is none
     assert part.live(100)
     part.charge(30)
@@ -184,7 +184,7 @@ def test_a_stage_passes_everything_on():
         with pytest.raises(BudgetSpent):
             more(1)
     assert whole.spent == 70
-    again = Stage(whole, done=lambda x: False)
+    again = Stage(whole, done=lambda x: False, free=lambda x: True)
     assert again.grant(100) == 30
     with pytest.raises(BudgetSpent):
         again.charge(1)
@@ -209,3 +209,25 @@ def test_refusals(solver, given, fact):
     with pytest.raises(SpecError, match=fact):
         solver.answer(given, meter, STREAMS)
     assert meter.spent == 0
+
+
+def test_a_look_that_is_not_free_waits_for_more_work():
+    asked, whole = [], Meter(1000)
+    part = Stage(whole, done=lambda x: bool(asked.append(x)), free=lambda x: x == 13)
+    for number in range(1, 21):
+        part.charge(1)
+        part.offer(number)
+    assert asked == [1, 2, 3, 4, 5, 6, 8, 10, 12, 13, 16, 20]
+
+
+@pytest.mark.parametrize("solver", ["sdca", "saga", "katyusha"])
+@pytest.mark.parametrize("reduction", [AdaptReg, AdaptSmooth])
+def test_looks_at_the_rows_are_paid_for(reduction, solver, monkeypatch):
+    given = svm() if reduction is AdaptSmooth else FiniteSum(rows(), labels(), l2=0.0)
+    seen, blocks = [], FiniteSum._blocks
+    monkeypatch.setattr(FiniteSum, "_blocks", lambda self, *size: seen.append(1) or blocks(self, *size))
+    answer(reduction(solver=solver), given, 400)
+    charged = given.counts["full"] + given.counts["values"] / given.n
+    beginnings = 5 * 12  # constants of a stage's sum, and which end was better of one that was cut short
+    assert 20 < len(seen) <= charged + beginnings
+    assert len(seen) < 400

@@ -15,7 +15,8 @@ from airtrack.core.problem import Problem
 from airtrack.core.streams import Streams
 from airtrack.solvers import solve as solve_of_the_package
 from airtrack.solvers.convex.svrg import Svrg
-from airtrack.solvers.solution import RULES, NotConverged, Solution, choose, solve
+from airtrack.solvers.rules import RULES, choose
+from airtrack.solvers.solution import NotConverged, Solution, solve
 from airtrack.tasks.logistic import Logistic
 
 RNG = np.random.default_rng(0)

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from functools import cache
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from airtrack.core.given.blocks import Blocks
+from airtrack.core.given.gap import duality_gap
 from airtrack.core.given.oracle import Floats, Ints, Oracle
+from airtrack.core.given.rows import (
+    Sparse,
+    matrix,
+    part,
+    refuse_labels,
+    refuse_nonfinite,
+    refuse_one_class,
+    squared,
+    squares,
+    turn,
+    vector,
+)
 from airtrack.core.losses import loss_of
 from airtrack.core.part import SpecError
 from airtrack.core.penalties import Nothing
@@ -19,12 +33,15 @@ GATHERED = 1 << 24  # bytes of rows that are gathered at a time from data that a
 AT_ONCE = 1 << 17  # entries of a matrix that a pass takes at a time: 1 MiB, a second-level cache
 
 
-class Sparse(NamedTuple):
-    """Compressed sparse rows, as compiled loops take them."""
+@dataclass
+class _Seen:
+    """What the last full pass found: the mean loss at x, its gradient, the mean of |wᵢ φ'ᵢ|; whether it was charged."""
 
-    data: Floats  # [nnz]
-    columns: Any  # [nnz] uint32 or uint64
-    starts: Any  # [n + 1]
+    x: Floats
+    loss: float
+    gradient: Floats
+    pull: float
+    paid: bool = False
 
 
 class FiniteSum(Oracle):
@@ -36,7 +53,7 @@ class FiniteSum(Oracle):
     loss      φ: a name of `airtrack.core.losses`, or any such loss
     penalty   ψ of `airtrack.core.penalties`
     weights   w [n], not negative; None: all 1
-    linear    c [d]; None: 0
+    linear    c, of the shape of x; None: 0
     free      how many of the last coordinates (an intercept) l2 and ψ leave alone
     convexity strong convexity of F, where it is known and is not l2 (sums of parts that are not convex)
     start     where solvers begin; None: at 0
@@ -69,34 +86,48 @@ class FiniteSum(Oracle):
         for formula in (self.loss, self.penalty):
             if hasattr(formula, "check"):
                 formula.check()
-        self.l2, self.free, self.linear = float(l2), free, linear
-        self._rows, self.sparse = _matrix(rows)
+        self.l2, self.free = float(l2), free
+        self._rows, self.sparse = matrix(rows)
         self.n, self.d = self._rows.shape
-        self._labels = _vector("labels", labels, self.n)
-        _refuse_labels(self.loss, self._labels)
-        self._weights = None if weights is None else _vector("weights", weights, self.n)
+        classes = getattr(self.loss, "classes", None)
+        self.shape: tuple[int, ...] = (self.d,) if classes is None else (self.d, classes)
+        self._labels = vector("labels", labels, self.n)
+        refuse_labels(self.loss, self._labels)
+        self._weights = None if weights is None else vector("weights", weights, self.n)
         if self._weights is not None and self._weights.min(initial=0) < 0:
             raise SpecError(f"weights[{self._weights.argmin()}] is {self._weights.min():g}; weights are not negative")
         if not (np.isfinite(self.l2) and self.l2 >= 0):
             raise SpecError(f"l2 is {l2}; it is a finite number, at least 0")
-        if linear is not None and linear.shape != (self.d,):
-            raise SpecError(f"linear has the shape {linear.shape}, and x has {self.d} coordinates")
-        if linear is not None and not np.isfinite(linear).all():
-            raise SpecError(f"linear[{np.flatnonzero(~np.isfinite(linear))[0]}] is not finite")
+        self.linear = None if linear is None else self._checked("linear", linear)
         if not 0 <= free <= self.d:
             raise SpecError(f"{free} coordinates are free, and x has {self.d}; take 0 … {self.d}")
+        if hasattr(self.penalty, "fits"):
+            self.penalty.fits((self.d - free, *self.shape[1:]))
         if self._weights is not None and not self._weights.any():
             raise SpecError("every weight is 0: there is nothing to learn from; check the weights")
-        self.convexity = convexity if convexity is not None else self.l2 if self.loss.bounds[0] >= 0 else 0.0
-        classes = getattr(self.loss, "classes", None)
-        self.shape: tuple[int, ...] = (self.d,) if classes is None else (self.d, classes)
-        self.start = np.broadcast_to(0.0, self.shape) if start is None else np.array(start, np.float64)
-        if not np.isfinite(self.start).all():
-            raise SpecError("start is not finite; begin somewhere else")
-        if self.start.shape != self.shape:
-            raise SpecError(f"start has the shape {self.start.shape}, and x the shape {self.shape}")
+        if self.l2 == 0 and isinstance(self.penalty, Nothing) and self.linear is None:
+            refuse_one_class(self.loss, self._labels)
+        self._known = None if convexity is None else (float(convexity), self.l2)  # with which l2 it was
+        self.start = np.broadcast_to(0.0, self.shape) if start is None else self._checked("start", start)
         self._proposed: Floats | None = None
-        self._seen: tuple[Floats, float, Floats] | None = None  # x of the last full pass, the mean loss there, gradient
+        self._seen: _Seen | None = None
+
+    def _checked(self, name: str, values: Any) -> Floats:
+        """An own array of the shape of x."""
+        array = np.array(values, np.float64)
+        if array.shape != self.shape:
+            raise SpecError(f"{name} has the shape {array.shape}, and x the shape {self.shape}; make them alike")
+        if not np.isfinite(array).all():
+            bad = np.argwhere(~np.isfinite(array))[0].tolist()
+            raise SpecError(f"{name}{bad} is not finite; give a number that is")
+        return array
+
+    @property
+    def convexity(self) -> float:
+        """σ with which F is strongly convex, as far as is known: what was given, or l2 where φ is convex, or 0."""
+        if self._known is not None:
+            return max(self._known[0] + (self.l2 - self._known[1]), 0.0)
+        return self.l2 if self.loss.bounds[0] >= 0 else 0.0
 
     # ------------------------------------------------------------------------------------------------ what is counted
 
@@ -107,13 +138,18 @@ class FiniteSum(Oracle):
         """
         self._charge(self.n, gradients=self.n, full=1)
         full, slopes = room or (None, np.empty((self.n, *self.shape[1:])))
-        return self._look(x, slopes, full), slopes
+        return self._look(x, slopes, full, paid=True), slopes
 
     def value(self, x: Floats) -> float:
         """F(x); charges n, unless the last full pass was there."""
-        if not self._at(x):
+        if not self.known(x):
             self._charge(self.n, values=self.n)
+        self._looked_at(x).paid = True
         return self._objective(x)
+
+    def known(self, x: Floats) -> bool:
+        """Whether the last full pass that was charged was at x, so that F(x) costs nothing."""
+        return self._at(x) and self._looked_at(x).paid
 
     def curvature(self, x: Floats) -> Floats:
         """wᵢ φ''(⟨aᵢ, x⟩) / n [n], for `hessian`; charges n."""
@@ -126,12 +162,12 @@ class FiniteSum(Oracle):
         return curves
 
     def hessian(self, curves: Floats, v: Floats) -> Floats:
-        """Σ curvesᵢ aᵢ ⟨aᵢ, v⟩ + l2 v: the Hessian of the smooth part times v [d]; charges n."""
+        """Σ curvesᵢ aᵢ ⟨aᵢ, v⟩ + l2 v: the Hessian of the smooth part times v, of the shape of x; charges n."""
         self._charge(self.n, products=self.n)
         seen = self._rows @ v
-        seen *= curves
-        product = _turn(self._rows) @ seen
-        product += np.ravel(self.ridge) * v
+        seen = self.loss.bend(curves, seen) if hasattr(self.loss, "bend") else np.multiply(seen, curves, out=seen)
+        product = turn(self._rows) @ seen
+        product += self.ridge * v
         return product
 
     def gram(self, curves: Floats) -> Floats:
@@ -148,8 +184,8 @@ class FiniteSum(Oracle):
         """The diagonal of `gram` [d]; charges n."""
         self._charge(self.n, diagonals=self.n)
         total, curves = np.zeros(self.d), np.broadcast_to(curves, self.n)
-        for where, rows in self._blocks():
-            total += _turn(_squared(rows)) @ curves[where]
+        for where, rows in self._blocks(self._copied):
+            total += turn(squared(rows)) @ curves[where]
         return total + self.ridge
 
     def prox(self, v: Floats, step: float, ridge: bool = True) -> Floats:
@@ -212,10 +248,10 @@ class FiniteSum(Oracle):
     @property
     def squares(self) -> Floats:
         """‖aᵢ‖² [n]."""
-        squares = np.empty(self.n)
-        for where, rows in self._blocks():
-            squares[where] = _squares(rows)
-        return squares
+        sizes = np.empty(self.n)
+        for where, rows in self._blocks(self._copied):
+            sizes[where] = squares(rows)
+        return sizes
 
     @property
     def smoothness(self) -> Floats:
@@ -243,11 +279,9 @@ class FiniteSum(Oracle):
         return self.start.copy()
 
     def like(self, **changes: Any) -> FiniteSum:
-        """A sum over the same rows with another l2, loss, penalty, linear, convexity or start. It has no meter yet, and
-        its questions are counted with those of this one."""
+        """A sum over the same rows with another l2, loss, penalty, linear or start. It has no meter yet, and its
+        questions are counted with those of this one."""
         counts, other = self.counts, copy(self)
-        if "l2" in changes and self.convexity == self.l2:
-            changes = {"convexity": changes["l2"]} | changes
         for name, value in changes.items():
             setattr(other, name, value)
         other._seen = other._proposed = other._meter = None
@@ -263,7 +297,8 @@ class FiniteSum(Oracle):
 
     def mismatch(self, x: Floats, loss: Any) -> float:
         """What the gap at x is more than that of the sum with `loss` instead, if slopes s of `loss` are the dual
-        variables of both, which this proposes: the mean of w (φ + φ*(s) − s u). Free of charge, as certificates are."""
+        variables of both, which this proposes: the mean of w (φ + φ*(s) − s u). Charges n."""
+        self._charge(self.n, values=self.n)
         slopes, total = np.empty(self.n), 0.0
         for where, rows in self._blocks():
             u, labels = rows @ x, self._labels[where]
@@ -278,154 +313,80 @@ class FiniteSum(Oracle):
 
         objective  F(x)
         gap        at least F(x) − F*: primal minus dual objective, the dual variables being the slopes at x, scaled
-                   into the feasible set where there is no l2 or one free coordinate; infinite where φ is not convex
-                   or nothing is known
+                   into the feasible set where there is no l2 or one free coordinate; infinite where nothing is known
         gradient   length of x − prox(x − ∇): 0 at a stationary point
         """
-        objective, full = self._objective(x), self._looked_at(x)[1]
+        objective, full = self._objective(x), self._looked_at(x).gradient
         with np.errstate(all="ignore"):  # x may be anywhere
             finite = bool(np.isfinite(full).all())
             gradient = float(np.linalg.norm(x - self._prox(x - full, 1.0))) if finite else np.inf
-            gap = self._gap(x, full, self._plain(x)) if finite else np.inf
+            gap = duality_gap(self, x, full, self._plain(x)) if finite else np.inf
         return {"objective": objective, "gap": np.inf if np.isnan(gap) else gap, "gradient": gradient}
 
     def _objective(self, x: Floats) -> float:
         with np.errstate(all="ignore"):
-            linear = 0.0 if self.linear is None else float(self.linear @ x)
-            return self._looked_at(x)[0] + linear + self._plain(x)
+            linear = 0.0 if self.linear is None else float(np.vdot(self.linear, x))
+            return self._looked_at(x).loss + linear + self._plain(x)
 
     def _plain(self, x: Floats) -> float:
         """ψ and the regulariser."""
         head = x[: self.d - self.free]
         return float(self.penalty.value(head) + self.l2 / 2 * (head**2).sum())
 
-    def _looked_at(self, x: Floats) -> tuple[float, Floats]:
-        """The mean loss at x and the gradient."""
+    def _looked_at(self, x: Floats) -> _Seen:
         if not self._at(x):
             self._look(x, None)
         assert self._seen is not None
-        return self._seen[1:]
+        return self._seen
 
-    def _gap(self, x: Floats, full: Floats, plain: float) -> float:
-        if self.loss.bounds[0] < 0:  # nothing is known of a dual, but a quadratic lies below F where it is convex
-            known = self.convexity > 0 and isinstance(self.penalty, Nothing)
-            return float(((full + self.ridge * x) ** 2).sum()) / (2 * self.convexity) if known else np.inf
-        if self._proposed is not None and hasattr(self.loss, "inside"):
-            return self._proposed_gap(x, self.loss.inside(self._proposed, self._labels), plain)
-        head = self.d - self.free
-        if not self.free or np.abs(full[head:]).max() <= 1e-12:
-            support = self._support(-full[:head])
-            if np.isfinite(support):  # φ(u) + φ*(φ'(u)) = u φ'(u), so that the losses cancel
-                return max(float((full * x).sum()) + plain + support, 0.0)
-        if self.free > 1 or self.linear is not None or not hasattr(self.loss, "conjugate"):
-            return np.inf
-        return self._scaled(x, plain) if len(self.shape) == 1 else self._mixed(x, full, plain)
+    @property
+    def _pull(self) -> float:
+        """A bound on the gradient of a free coordinate where that was last looked at, if nothing in it cancels."""
+        return self._seen.pull * self._reach if self._seen else 0.0
 
-    def _support(self, v: Floats) -> float:
-        """max over x of ⟨v, x⟩ − ψ(x) − (l2/2) ‖x‖², without the free coordinates."""
-        if not self.l2 > 0:
-            return self.penalty.support(v)
-        best = self.penalty.prox(v / self.l2, 1 / self.l2)
-        return float((v * best).sum()) - self.l2 / 2 * float((best**2).sum()) - self.penalty.value(best)
+    @cached_property
+    def _reach(self) -> float:
+        """The largest entry of the free columns."""
+        ask = np.zeros((self.d, self.free))
+        ask[self.d - self.free :] = np.eye(self.free)
+        return max((float(np.abs(rows @ ask).max()) for _, rows in self._blocks()), default=0.0) if self.free else 0.0
 
-    def _proposed_gap(self, x: Floats, slopes: Floats, plain: float) -> float:
-        both, full = 0.0, np.zeros(self.d)
-        for where, rows in self._blocks():
-            own, labels = slopes[where], self._labels[where]
-            sums = self.loss.value(rows @ x, labels) + self.loss.conjugate(own, labels)
-            if self._weights is not None:
-                sums, own = sums * self._weights[where], own * self._weights[where]
-            both += float(sums.sum())
-            full += _turn(rows) @ own
-        full, plain = full / self.n, plain if self.linear is None else plain + float(self.linear @ x)
-        full = full if self.linear is None else full + self.linear
-        if self.free and np.abs(full[-self.free :]).max() > 1e-12:
-            return np.inf
-        return max(both / self.n + plain + self._support(-full[: self.d - self.free]), 0.0)
-
-    def _scaled(self, x: Floats, plain: float) -> float:
-        """The gap with dual variables sᵢ φ', 0 ≤ sᵢ ≤ 1: one factor for those that pull a free coordinate up and one
-        for those that pull it down, so that they cancel; a common one where ψ* is finite near 0 only."""
-        ask = np.zeros((self.d, 2))
-        ask[:, 0], ask[-1, 1] = x, self.free
-        margins, sums = np.empty((self.n, 2)), np.zeros((2, self.d))
-        for where, rows in self._blocks():
-            margins[where] = rows @ ask
-            u, last = margins[where].T
-            pulls = self.loss.slope(u, self._labels[where])  # [m]
-            pulls = pulls if self._weights is None else pulls * self._weights[where]
-            sums += (_turn(rows) @ np.stack([pulls * (pulls * last >= 0), pulls * (pulls * last < 0)], 1)).T
-        slopes = self.loss.slope(margins[:, 0], self._labels)
-        share, head = np.ones(2), self.d - self.free
-        if self.free:
-            up, down = sums[0, -1], -sums[1, -1]
-            share = np.minimum(1, [down / up, up / down]) if min(up, down) > 0 else np.zeros(2)
-        full = (share @ sums)[:head] / self.n
-        support = self._support(-full)
-        if np.isinf(support):
-            if not getattr(self.penalty, "strength", 0.0):
-                return np.inf
-            share, support = share * (self.penalty.strength / np.abs(full).max()), 0.0
-        slopes *= np.where(slopes * margins[:, 1] >= 0, *share)
-        sums = self.loss.value(margins[:, 0], self._labels) + self.loss.conjugate(slopes, self._labels)
-        return max(float(self.weights @ sums) / self.n + plain + support, 0.0)
-
-    def _mixed(self, x: Floats, full: Floats, plain: float) -> float:
-        """The gap with dual variables keep · p + (1 − keep) q − y for classes, p being the probabilities at x and q the
-        same for all rows, so that the intercept's sums are 0; infinite where the free column is not constant."""
-        classes, where = self.shape[1], slice(0, 1)
-        ask = np.zeros((self.d, classes + 1))
-        ask[:, :-1], ask[-1, -1] = x, 1.0
-        held, keep, spread = np.bincount(self._labels.astype(int), self.weights, classes), 1.0, np.zeros(classes)
-        one = next(rows for _, rows in self._blocks())[where] @ ask[:, -1]
-        if self.free and one[0] != 0:
-            found = held + self.n * full[-1] / one[0]
-            keep = min(1.0, float((held / found).min()))
-            spread = np.maximum(held - keep * found, 0.0)
-            spread = spread / max(spread.sum(), 1e-300)
-        both, full = 0.0, np.zeros(self.shape)
-        for where, rows in self._blocks():
-            seen, labels = rows @ ask, self._labels[where]
-            p = keep * self.loss.chances(seen[:, :-1]) + (1 - keep) * spread
-            p[np.arange(len(p)), labels.astype(int)] -= 1
-            w = np.ones(len(p)) if self._weights is None else self._weights[where]
-            both += float(w @ (self.loss.value(seen[:, :-1], labels) + self.loss.conjugate(p, labels)))
-            full += _turn(rows) @ (p * w[:, None])
-            if (seen[:, -1] != one).any() or held.min() == 0:
-                return np.inf
-        return max(both / self.n + plain + self._support(-full[: self.d - self.free] / self.n), 0.0)
+    @property
+    def _copied(self) -> int:
+        """Entries of rows that may be copied at a time: no more than vectors take that every solver holds."""
+        return min(AT_ONCE, self.n + self.d)
 
     def _at(self, x: Floats) -> bool:
-        return self._seen is not None and np.array_equal(x, self._seen[0])
+        return self._seen is not None and np.array_equal(x, self._seen.x)
 
-    def _look(self, x: Floats, slopes: Floats | None, out: Floats | None = None) -> Floats:
+    def _look(self, x: Floats, slopes: Floats | None, out: Floats | None = None, paid: bool = False) -> Floats:
         """One pass over the rows: the gradient; the slopes, if there is room for them; the value, for `certificate`."""
-        self._seen, total = None, 0.0
+        self._seen, total, pull = None, 0.0, 0.0
         full: Floats = np.empty(self.shape) if out is None else out
         full[:] = 0
         for where, rows in self._blocks():
             with np.errstate(over="ignore", invalid="ignore"):  # x may have left the finite numbers: who asked will see
                 margins, labels = rows @ x, self._labels[where]
                 if isinstance(self._rows, Blocks) and not np.isfinite(margins).all():
-                    _refuse_nonfinite(rows, where.start)
+                    refuse_nonfinite(rows, where.start)
                 values, own = self.loss.value(margins, labels), self.loss.slope(margins, labels)
                 if slopes is not None:
                     slopes[where] = own
                 if self._weights is not None:
                     w = self._weights[where]
                     values, own = values * w, own * w.reshape(-1, *[1] * (own.ndim - 1))
-                total += float(values.sum())
-                full += _turn(rows) @ own
+                total, pull = total + float(values.sum()), pull + float(np.abs(own).sum())
+                full += turn(rows) @ own
         full /= self.n
         if self.linear is not None:
             full += self.linear
-        self._seen = (x.copy(), total / self.n, full)
+        self._seen = _Seen(x.copy(), total / self.n, full.copy(), pull / self.n, paid)
         return full
 
-    def _blocks(self) -> Iterator[tuple[slice, Any]]:
+    def _blocks(self, at_once: int = AT_ONCE) -> Iterator[tuple[slice, Any]]:
         """All rows, some at a time: what is computed of them then needs little room, and they are read once."""
         entries = len(self._rows.data) if self.sparse else self.n * self.d
-        count = max(256, AT_ONCE * self.n // max(entries, 1))
+        count = max(256, at_once * self.n // max(entries, 1))
         if isinstance(self._rows, Blocks):
             for block, rows in self._rows:
                 for start in range(0, len(rows), count):
@@ -435,133 +396,4 @@ class FiniteSum(Oracle):
             return
         for start in range(0, self.n, count):
             where = slice(start, min(start + count, self.n))
-            yield where, _part(self._rows, where) if self.sparse and count < self.n else self._rows[where]
-
-
-def _matrix(rows: Any) -> tuple[Any, bool]:
-    """Read-only rows, and whether they are sparse; raises `SpecError` for what is no finite matrix."""
-    if isinstance(rows, Blocks):
-        if 0 in rows.shape:
-            raise SpecError(_no_matrix(rows.shape))
-        return rows, False
-    sparse = hasattr(rows, "tocsr")
-    if not sparse:
-        rows = np.ascontiguousarray(rows)
-    elif rows.format != "csr":
-        raise SpecError(f"sparse rows are in the format {rows.format!r}; convert them: rows.tocsr()")
-    if len(rows.shape) != 2 or 0 in rows.shape:
-        raise SpecError(_no_matrix(rows.shape))
-    if rows.dtype not in (np.float32, np.float64):
-        if rows.dtype.kind not in "biu":
-            raise SpecError(f"rows hold {rows.dtype}, and real numbers are needed; convert them: rows.astype(float)")
-        rows = rows.astype(np.float64)
-    held = rows.data if sparse else rows
-    with np.errstate(all="ignore"):
-        total = held.sum()  # it is quick, and finite sums are the rule
-    if not np.isfinite(total) and not np.isfinite(held).all():
-        bad = np.flatnonzero(~np.isfinite(held))[0]
-        where = np.searchsorted(rows.indptr, bad, "right") - 1 if sparse else bad // rows.shape[1]
-        raise SpecError(_not_finite(where, held.flat[bad]))
-    if sparse:
-        _refuse_overflow(rows)
-        if not rows.has_canonical_format:  # an entry in two parts would spoil the length of its row
-            rows = rows.copy()
-            rows.sum_duplicates()
-        rows = type(rows)((rows.data.view(), rows.indices, rows.indptr), shape=rows.shape, copy=False)
-        rows.data.flags.writeable = False
-    else:
-        rows = rows.view()
-        rows.flags.writeable = False
-    return rows, sparse
-
-
-def _no_matrix(shape: Any) -> str:
-    return f"rows have the shape {tuple(shape)}; a matrix [n, d] with n, d > 0 is needed"
-
-
-def _not_finite(where: Any, number: Any) -> str:
-    return f"row {where} is not finite: it holds {number}; drop the row, or fill it in"
-
-
-def _refuse_nonfinite(rows: Any, start: int) -> None:
-    """Of rows that are not in memory, as they are met."""
-    bad = np.argwhere(~np.isfinite(rows))
-    if len(bad):
-        raise SpecError(_not_finite(start + bad[0, 0], rows[tuple(bad[0])]))
-
-
-def _refuse_overflow(rows: Any) -> None:
-    """Indices of 32 bits wrap around above 2³¹ entries; scipy leaves that to whoever builds the arrays."""
-    starts, columns = rows.indptr, rows.indices
-    if starts[0] != 0 or starts[-1] != len(rows.data) or (np.diff(starts) < 0).any():
-        fact = f"the row starts run from {starts[0]} to {starts[-1]} for {len(rows.data)} entries"
-        raise SpecError(f"{fact}: 32-bit indices have overflowed; build indptr and indices with int64")
-    if len(columns) and (columns.min() < 0 or columns.max() >= rows.shape[1]):
-        fact = f"column {columns.min() if columns.min() < 0 else columns.max()} is outside 0 … {rows.shape[1] - 1}"
-        raise SpecError(f"{fact}: 32-bit indices may have overflowed; build indptr and indices with int64")
-
-
-def _vector(name: str, values: Any, n: int) -> Floats:
-    vector = np.asarray(values, np.float64).view()
-    if vector.shape != (n,):
-        raise SpecError(f"{name} have the shape {vector.shape}, and there are {n} rows; one for every row is needed")
-    if not np.isfinite(vector).all():
-        raise SpecError(
-            f"{name}[{np.flatnonzero(~np.isfinite(vector))[0]}] is not finite; drop that row, or fill it in"
-        )
-    vector.flags.writeable = False
-    return vector
-
-
-def _refuse_labels(loss: Any, labels: Floats) -> None:
-    allowed = getattr(loss, "labels", None)
-    if allowed is None:
-        return
-    wrong = np.flatnonzero(~np.isin(labels, allowed))
-    if len(wrong):
-        shown = " and ".join(f"{b:g}" for b in allowed) if len(allowed) == 2 else f"{allowed[0]} … {allowed[-1]}"
-        fact = f"labels[{wrong[0]}] is {labels[wrong[0]]:g}"
-        raise SpecError(f"{fact}; {type(loss).__name__.lower()} takes {shown}; number the classes so")
-
-
-def _part(rows: Any, where: slice) -> Any:
-    """Some rows of a sparse matrix, whose entries are not copied."""
-    first, last = rows.indptr[where.start], rows.indptr[where.stop]
-    starts = rows.indptr[where.start : where.stop + 1] - first
-    shape = (where.stop - where.start, rows.shape[1])
-    return _made(type(rows), shape, rows.data[first:last], rows.indices[first:last], starts)
-
-
-def _turn(rows: Any) -> Any:
-    """rowsᵀ, of which nothing is copied."""
-    if not hasattr(rows, "indptr"):
-        return rows.T
-    return _made(_kind_of_columns(type(rows)), rows.shape[::-1], rows.data, rows.indices, rows.indptr)
-
-
-@cache
-def _kind_of_columns(kind: Any) -> Any:
-    """SciPy's class of sparse columns that goes with one of sparse rows; the core does not import SciPy."""
-    return type(kind((1, 1)).T)
-
-
-def _made(kind: Any, shape: tuple[int, int], data: Any, indices: Any, starts: Any) -> Any:
-    """A sparse matrix of these arrays, which SciPy would copy if they are parts of larger ones, and check each time."""
-    matrix = kind(shape, dtype=data.dtype)
-    matrix.data, matrix.indices, matrix.indptr = data, indices, starts
-    return matrix
-
-
-def _squares(rows: Any) -> Floats:
-    """‖aᵢ‖² of some rows."""
-    if not hasattr(rows, "indptr"):
-        return np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
-    return _squared(rows) @ np.ones(rows.shape[1])
-
-
-def _squared(rows: Any) -> Any:
-    """The entries' squares, in float64 if they are sparse."""
-    if not hasattr(rows, "indptr"):
-        return rows * rows
-    entries = np.square(rows.data, dtype=np.float64)
-    return _made(type(rows), rows.shape, entries, rows.indices, rows.indptr)
+            yield where, part(self._rows, where) if self.sparse and count < self.n else self._rows[where]

@@ -62,4 +62,4 @@ class AdaptSmooth:
         def allowed(problem: FiniteSum, x: Floats) -> float:
             return given.mismatch(x, problem.loss) + added(given, problem, x)
 
-        return in_stages(given, meter, streams, self.solver, changed, allowed)
+        return in_stages(given, meter, streams, self.solver, changed, allowed, charged=True)

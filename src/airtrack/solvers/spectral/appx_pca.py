@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from airtrack.core.given import Floats
+from airtrack.core.part import SpecError
 
 ZERO = 1e-10  # of the first shift: an eigenvalue below it is taken for zero
 FINEST = 1e-7  # a shift that is so near to an eigenvalue leaves half of float64's digits to the solves
@@ -144,7 +145,10 @@ def advance(pencil: Pencil, out: Deflation, at: Search, plan: Plan, solve: Solve
 def _placed(pencil: Pencil, x: Floats, image: Floats, at: Search) -> Search:
     """`at` with x, made unit in B, in place of its vector."""
     dual = pencil.combine(x, image, 1.0, 0.0)
-    norm = sqrt(float(x @ dual))
+    square = float(x @ dual)
+    if not square > 0:
+        raise SpecError(f"B is not positive definite, xᵀBx being {square:.3g} for an x of the search; add a ridge to B")
+    norm = sqrt(square)
     return at._replace(w=x / norm, dual=dual / norm, image=image / norm, value=pencil.quotient(x, image) / norm**2)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from airtrack.core.given import Floats
+from airtrack.core.given.matrix import checked
 from airtrack.core.meter import BudgetSpent, Meter, State
 from airtrack.core.part import SpecError
 from airtrack.core.streams import Streams
@@ -23,6 +24,7 @@ from airtrack.solvers.spectral.appx_pca import (
     conjugate_gradient,
 )
 
+ABOVE = 1.5  # times the bound on all |λ|: the first shift
 ENOUGH = 5000  # solves a vector; the theory's numbers need some hundreds
 
 
@@ -124,30 +126,61 @@ def generalised(
     Searches at both ends go side by side: a pair ±λ stays two vectors, which one on the square would mix. B^{−1/2} is
     never formed. Source: Allen-Zhu, Li (ICML 2017), LazyEV.
 
+    Raises `SpecError` where A or B is not finite or not symmetric, where B is not positive definite and where the bound
+    is none. A dense B is factorised to know it; of anything else, and of the bound, it is what the searches meet.
+
     >>> values, _ = generalised(np.diag([1.0, -3.0, 2.0]), np.diag([1.0, 1.0, 2.0]), 2, bound=4.0, delta=1e-3)
     >>> values.round(6).tolist()
     [-3.0, 1.0]
     """
+    a, b = checked(a, "A"), checked(b, "B")
     d = int(a.shape[0])
     if tuple(a.shape) != tuple(b.shape) or a.shape != (d, d) or not 1 <= k <= d:
         raise SpecError(f"A {a.shape}, B {b.shape}, k = {k}: both are to be d × d, and 1 ≤ k ≤ d")
     if not 0 < bound < np.inf:
         raise SpecError(f"{bound} bounds no eigenvalue; take a finite number above all |λ|", "bound")
     plan = Plan.of("practical", d, delta / 2, epsilon, 0.5)
-    method = Method(k, lambda run: plan, conjugate_gradient, lambda run, w: (1.5 * bound, bound / 2, w), both=True)
-    pencil, streams = _Pair(a, b), Streams(seed) / "generalised"
+    method = Method(k, lambda run: plan, conjugate_gradient, lambda run, w: (ABOVE * bound, (ABOVE - 1) * bound, w), both=True)
+    pencil, streams = _Pair(a, b, bound), Streams(seed) / "generalised"
+    pencil.check((streams / "check").rng())
     w = complete(pencil, Progress.start(d, k, streams), method, streams).answer
-    return (w * np.asarray(a @ w)).sum(0), w
+    values = (w * np.asarray(a @ w)).sum(0)
+    if (largest := float(np.abs(values).max())) > (1 + 1e-6) * bound:
+        raise SpecError(f"{bound:g} bounds no eigenvalue of {largest:.3g}; take a number above all |λ|", "bound")
+    return values, w
 
 
 class _Pair:
-    """The pencil of two matrices: F w = (A w, B w)."""
+    """The pencil of two matrices: F w = (A w, B w). Every w that it meets may prove that they are not as is said."""
 
-    def __init__(self, a: Any, b: Any) -> None:
-        self._a, self._b, self.d = a, b, int(a.shape[0])
+    def __init__(self, a: Any, b: Any, bound: float) -> None:
+        self._a, self._b, self._bound, self.d = a, b, bound, int(a.shape[0])
+
+    def check(self, rng: np.random.Generator) -> None:
+        """Raises `SpecError` where two products with each of the matrices show that it is not symmetric, or where
+        B has no Cholesky factor, if that can be had."""
+        u, v = rng.standard_normal((2, self.d))
+        for name, x, y in zip("AB", self.image(u), self.image(v)):
+            if abs(u @ y - v @ x) > 1e-8 * np.linalg.norm(u) * np.linalg.norm(y):
+                raise SpecError(f"{name} is not symmetric; give ({name} + {name}ᵀ) / 2, if that is what is meant")
+        if isinstance(self._b, np.ndarray):
+            try:
+                np.linalg.cholesky(self._b)
+            except np.linalg.LinAlgError:
+                raise SpecError("B is not positive definite; add a ridge to it") from None
 
     def image(self, w: Floats) -> Floats:
-        return np.stack([np.asarray(self._a @ w), np.asarray(self._b @ w)])
+        image = np.stack([np.asarray(self._a @ w), np.asarray(self._b @ w)])
+        top, square = (float(w @ moved) for moved in image)
+        for name, number in (("A", top), ("B", square)):
+            if not np.isfinite(number):
+                raise SpecError(f"{name} w is not finite for some w; rescale {name}, or fill in what is missing")
+        if square <= 0:
+            raise SpecError(f"B is not positive definite, wᵀBw being {square:.3g} for some w; add a ridge to it")
+        if abs(top) > ABOVE * self._bound * square:
+            fact = f"{self._bound:g} bounds no |wᵀAw| / wᵀBw of {abs(top) / square:.3g}"
+            raise SpecError(f"{fact}; take more, or add a ridge to B if that is singular", "bound")
+        return image
 
     def combine(self, w: Floats, image: Floats, a: float, b: float) -> Floats:
         return a * image[1] - b * image[0]
