@@ -16,7 +16,7 @@ from airtrack.core.streams import Streams
 from airtrack.solvers import solve as solve_of_the_package
 from airtrack.solvers.convex.svrg import Svrg
 from airtrack.solvers.rules import RULES, choose
-from airtrack.solvers.solution import NotConverged, Solution, solve
+from airtrack.solvers.solution import NotConverged, Solution, least_curvature, solve
 from airtrack.tasks.logistic import Logistic
 
 RNG = np.random.default_rng(0)
@@ -268,6 +268,49 @@ def test_a_matrix_is_looked_at_when_its_solver_says_that_it_is_time():
     found = solve(Matrix(RNG.normal(size=(90, 60)), k=2), tol=1e-6)
     assert found.converged
     assert len(found.trace) <= 2 < found.counts["matvecs"] / 4  # steps
+
+
+# ------------------------------------------------------------------------------------------ sums that are not convex
+
+
+def well():
+    """(u² − 1)²/4 in every coordinate: a hill at 0, 2³ valleys at ±1."""
+    return FiniteSum(np.tile(np.eye(3), (5, 1)), np.zeros(15), l2=0.0, loss="well")
+
+
+@pytest.mark.parametrize("method", ["neon2", "fast_cubic", "natasha2"])
+def test_a_saddle_where_one_begins_is_left(method):
+    found = solve(well(), method)
+    assert found.converged
+    np.testing.assert_allclose(abs(found.x), 1, atol=1e-3)
+    np.testing.assert_allclose(found.curvature, 1 / 3, rtol=1e-2)  # 2/3 of L = 2, what one part may have
+
+
+@pytest.mark.parametrize("method", ["auto", "svrg", "gd"])
+def test_a_saddle_is_no_answer(method):
+    with pytest.warns(NotConverged, match="at a saddle, with a curvature of -0.17 L; take .*'neon2' with delta=0.17"):
+        found = solve(well(), method, passes=50)
+    assert not found.converged
+    np.testing.assert_allclose(found.curvature, -1 / 6, atol=1e-12)
+    assert solve(well(), "neon2", delta=0.16).converged
+
+
+def test_curvature_is_that_of_the_hessian():
+    given = FiniteSum(RNG.normal(size=(40, 6)), 3 * RNG.normal(size=40), l2=0.01, loss="bowl")
+    x, size = RNG.normal(size=6), float(given.smoothness.mean()) + given.l2
+    dense = np.array([given.hessian(given.curvature(x), e) for e in np.eye(6)])
+    before = dict(given.counts)
+    found = least_curvature(given, x, size, 1e-6)
+    np.testing.assert_allclose(found, np.linalg.eigvalsh(dense)[0] / size, atol=1e-10)
+    assert dict(given.counts) == before
+
+
+def test_a_corner_without_a_dual_is_rounded_off():
+    rows, labels = RNG.normal(size=(50, 3)), np.where(RNG.random(50) < 0.5, -1.0, 1.0)
+    free = FiniteSum(np.column_stack([rows, np.ones(50)]), labels, l2=0.1, loss="hinge", free=1)
+    found = solve(free, tol=1e-3)
+    assert found.method["name"] == "adapt_smooth"
+    assert 0 <= found.gap <= 1e-3
 
 
 def test_two_views():

@@ -25,18 +25,22 @@ def duality_gap(given: FiniteSum, x: Floats, full: Floats, plain: float) -> floa
     if given.loss.bounds[0] < 0:  # nothing is known of a dual, but a quadratic lies below F where it is convex
         known = given.convexity > 0 and isinstance(given.penalty, Nothing)
         return float(((full + given.ridge * x) ** 2).sum()) / (2 * given.convexity) if known else np.inf
+    held = np.inf
     if given._proposed is not None and hasattr(given.loss, "inside"):
-        found = _proposed(given, x, given.loss.inside(given._proposed, given._labels), plain)
-        if np.isfinite(found):
-            return found
+        slopes = given.loss.inside(given._proposed, given._labels)
+        held = _proposed(given, x, slopes, plain)
+        if np.isfinite(held):
+            return held
+        if given.free <= 1 and given.linear is None:
+            held = _scaled(given, x, plain, slopes)
     head = given.d - given.free
     if not given.free or np.abs(full[head:]).max() <= ROUNDING * given._pull:
         most = _support(given, -full[:head])
         if np.isfinite(most):  # φ(u) + φ*(φ'(u)) = u φ'(u), so that the losses cancel
-            return max(float((full * x).sum()) + plain + most, 0.0)
+            return min(held, max(float((full * x).sum()) + plain + most, 0.0))
     if given.free > 1 or given.linear is not None or not hasattr(given.loss, "conjugate"):
-        return np.inf
-    return _scaled(given, x, plain) if len(given.shape) == 1 else _mixed(given, x, full, plain)
+        return held
+    return min(held, _scaled(given, x, plain) if len(given.shape) == 1 else _mixed(given, x, full, plain))
 
 
 def _support(given: FiniteSum, v: Floats) -> float:
@@ -70,19 +74,20 @@ def _proposed(given: FiniteSum, x: Floats, slopes: Floats, plain: float) -> floa
     return max(both / given.n + plain + _support(given, -full[: given.d - given.free]), 0.0)
 
 
-def _scaled(given: FiniteSum, x: Floats, plain: float) -> float:
-    """The gap with dual variables sᵢ φ', 0 ≤ sᵢ ≤ 1: one factor for those that pull a free coordinate up and one for
-    those that pull it down, so that they cancel; a common one where ψ* is finite near 0 only."""
+def _scaled(given: FiniteSum, x: Floats, plain: float, slopes: Floats | None = None) -> float:
+    """The gap with dual variables sᵢ φ', or parts of `slopes` [n] instead, 0 ≤ sᵢ ≤ 1: one factor for those that pull a
+    free coordinate up and one for those that pull it down, so that they cancel; a common one where ψ* is finite near 0
+    only."""
     ask = np.zeros((given.d, 2))
     ask[:, 0], ask[-1, 1] = x, given.free
     margins, sums = np.empty((given.n, 2)), np.zeros((2, given.d))
     for where, rows in given._blocks():
         margins[where] = rows @ ask
         u, last = margins[where].T
-        pulls = given.loss.slope(u, given._labels[where])  # [m]
+        pulls = given.loss.slope(u, given._labels[where]) if slopes is None else slopes[where]  # [m]
         pulls = pulls if given._weights is None else pulls * given._weights[where]
         sums += (turn(rows) @ np.stack([pulls * (pulls * last >= 0), pulls * (pulls * last < 0)], 1)).T
-    slopes = given.loss.slope(margins[:, 0], given._labels)
+    slopes = given.loss.slope(margins[:, 0], given._labels) if slopes is None else slopes.copy()
     share, head = np.ones(2), given.d - given.free
     if given.free:
         up, down = sums[0, -1], -sums[1, -1]

@@ -10,10 +10,11 @@ from annotated_types import Gt
 
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import BudgetSpent, Meter
-from airtrack.core.part import SpecError, part
+from airtrack.core.part import part
 from airtrack.core.streams import Streams
 from airtrack.solvers.nonconvex.cubic import minimiser, model
 from airtrack.solvers.nonconvex.landscape import refuse, twist
+from airtrack.solvers.rules import unfit
 
 SMALLEST = 1e-8  # of the practical L₂, relative to its bound
 
@@ -80,7 +81,7 @@ def curved(given: FiniteSum, name: str, lipschitz: float | None) -> float:
     """L₂; refuses a quadratic, which has none."""
     bound = lipschitz or twist(given, name)
     if bound == 0:
-        raise SpecError(f"{name} models the change of a Hessian, and that of a quadratic does not; use pcg, newton_cg")
+        raise unfit(given, f"{name} models the change of a Hessian, and that of a quadratic does not change")
     return bound
 
 
