@@ -347,11 +347,62 @@ def test_both_ends_and_pairs_of_opposite_sign():
         (np.eye(3), np.eye(2), {"k": 1, "bound": 1.0}, "both are to be d × d"),
         (np.eye(3), np.eye(3), {"k": 4, "bound": 1.0}, "k = 4"),
         (np.eye(3), np.eye(3), {"k": 1, "bound": 0.0}, "bound: 0.0 bounds no eigenvalue"),
+        ([[1.0]], np.eye(1), {"k": 1, "bound": 2.0}, r"A has the shape \(\)"),
+        (np.eye(3), 1j * np.eye(3), {"k": 1, "bound": 1.0}, "B holds complex128"),
     ],
 )
 def test_what_is_no_pencil_is_refused(a, b, fields, words):
     with pytest.raises(SpecError, match=words):
         generalised(a, b, **fields)
+
+
+NOT_DEFINITE = "B is not positive definite.* add a ridge to it|add a ridge to B if it is not positive definite"
+
+
+@pytest.mark.parametrize("form", [np.array, csr_array, Counting])
+@pytest.mark.parametrize(
+    ("which", "changed", "words"),
+    [
+        ("A", lambda a: a + np.diag([np.nan] + 11 * [0]), "A holds NaN or infinity|A w is not finite for some w; resc"),
+        ("B", lambda b: b + np.diag(11 * [0] + [np.inf]), "B holds NaN or infinity|B w is not finite for some w; resc"),
+        ("A", lambda a: a + 0.01 * np.eye(12, k=1), r"A is not symmetric; give \(A \+ Aᵀ\) / 2"),
+        ("B", lambda b: b + 0.01 * np.eye(12, k=1), r"B is not symmetric; give \(B \+ Bᵀ\) / 2"),
+        ("B", lambda b: -b, NOT_DEFINITE),
+        ("B", lambda b: 0 * b, NOT_DEFINITE),
+        ("B", lambda b: b - 1.001 * np.linalg.eigvalsh(b)[0] * np.eye(12), NOT_DEFINITE),
+        ("B", lambda b: np.diag(11 * [1.0] + [0.0]), NOT_DEFINITE),
+        ("B", lambda b: b[:, :3] @ b[:3], NOT_DEFINITE),
+        ("B", lambda b: 5 - 6 * np.eye(12), NOT_DEFINITE),  # on its diagonal −1, off it 5
+    ],
+)
+def test_matrices_that_are_no_pencil_are_refused_by_name(form, which, changed, words):
+    rng = STREAMS.rng()
+    c, a = rng.standard_normal((30, 12)), rng.standard_normal((12, 12))
+    a, b = a + a.T, c.T @ c / 30
+    bound = 1.01 * abs(eigh(a, b, eigvals_only=True)).max()
+    assert generalised(form(a), form(b), 1, bound=bound)[1].shape == (12, 1)
+    a, b = (changed(a), b) if which == "A" else (a, changed(b))
+    with pytest.raises(SpecError, match=words):
+        generalised(form(a), form(b), 2, bound=bound)
+
+
+@pytest.mark.parametrize("share", [0.99, 0.5, 0.1, 1e-3])
+def test_a_bound_that_is_none_is_refused(share):
+    a = np.diag(np.arange(1.0, 21)) * np.where(np.arange(20) % 2, 1, -1)
+    for form in (np.array, Counting):
+        assert abs(generalised(form(a), form(np.eye(20)), 2, bound=20.0)[0]) == pytest.approx([20, 19], rel=1e-3)
+        with pytest.raises(SpecError, match=r"bound: \S+ bounds no .* of \S+; take .*"):
+            generalised(form(a), form(np.eye(20)), 2, bound=20 * share)
+
+
+def test_a_pencil_without_a_metric_is_said_to_be_none():
+    class Flat(Gram):
+        def combine(self, w, image, a, b):
+            return 0 * w
+
+    none = Deflation(np.zeros((40, 0)), np.zeros((40, 0)))
+    with pytest.raises(SpecError, match="B is not positive definite, xᵀBx being 0 for an x of the search; add a ridge"):
+        begin(Flat(TASK.pose(STREAMS)[0]), none, np.ones(40), 1.5, 0.5)
 
 
 @pytest.mark.parametrize("form", [np.array, csr_array])

@@ -128,6 +128,15 @@ def advance(pencil: Pencil, out: Deflation, at: Search, plan: Plan, solve: Solve
 
     Where a solver meets pᵀ(λB − A)p ≤ 0, the shift has dropped below λ₁: it goes back up by twice the last step down,
     and by more each time, and the search for it starts again. The theory's accuracy never needs this.
+
+    >>> from airtrack.core.given import Matrix
+    >>> from airtrack.solvers.spectral.lazy_svd import Gram
+    >>> pencil, out = Gram(Matrix(np.diag([2.0, 1.0, 0.5]), k=1)), Deflation(np.zeros((3, 0)), np.zeros((3, 0)))
+    >>> at = begin(pencil, out, np.ones(3), shift=6.0, gap=2.0)
+    >>> while not at.done:
+    ...     at = advance(pencil, out, at, Plan.of("practical", 3, delta=0.1, epsilon=1e-6, p=0.1), conjugate_gradient)
+    >>> abs(at.w).round(3).tolist(), round(at.value, 6), bool(4 < at.shift < 4.4)
+    ([1.0, 0.0, 0.0], 4.0, True)
     """
     x, image, positive = solve(pencil, out, at, plan.tolerance) if at.value < at.shift else (at.w, at.image, False)
     reach = float(at.dual @ x)  # wᵀB(λB − A)⁻¹Bw ≤ 1 / (λ − λ₁)

@@ -140,7 +140,8 @@ def generalised(
     if not 0 < bound < np.inf:
         raise SpecError(f"{bound} bounds no eigenvalue; take a finite number above all |λ|", "bound")
     plan = Plan.of("practical", d, delta / 2, epsilon, 0.5)
-    method = Method(k, lambda run: plan, conjugate_gradient, lambda run, w: (ABOVE * bound, (ABOVE - 1) * bound, w), both=True)
+    above = ABOVE * bound
+    method = Method(k, lambda run: plan, conjugate_gradient, lambda run, w: (above, above - bound, w), both=True)
     pencil, streams = _Pair(a, b, bound), Streams(seed) / "generalised"
     pencil.check((streams / "check").rng())
     w = complete(pencil, Progress.start(d, k, streams), method, streams).answer
@@ -157,17 +158,19 @@ class _Pair:
         self._a, self._b, self._bound, self.d = a, b, bound, int(a.shape[0])
 
     def check(self, rng: np.random.Generator) -> None:
-        """Raises `SpecError` where two products with each of the matrices show that it is not symmetric, or where
-        B has no Cholesky factor, if that can be had."""
+        """Raises `SpecError` where two products with a matrix show that it is not symmetric, and where a dense B has
+        no Cholesky factor, or one that rounding errors made."""
         u, v = rng.standard_normal((2, self.d))
         for name, x, y in zip("AB", self.image(u), self.image(v)):
             if abs(u @ y - v @ x) > 1e-8 * np.linalg.norm(u) * np.linalg.norm(y):
                 raise SpecError(f"{name} is not symmetric; give ({name} + {name}ᵀ) / 2, if that is what is meant")
         if isinstance(self._b, np.ndarray):
             try:
-                np.linalg.cholesky(self._b)
+                squares = np.diag(np.linalg.cholesky(self._b)) ** 2  # what earlier columns leave of each
             except np.linalg.LinAlgError:
-                raise SpecError("B is not positive definite; add a ridge to it") from None
+                squares = np.full(self.d, -np.inf)
+            if (squares <= self.d * np.finfo(float).eps * np.diag(self._b)).any():
+                raise SpecError("B is not positive definite, or not beyond rounding errors; add a ridge to it")
 
     def image(self, w: Floats) -> Floats:
         image = np.stack([np.asarray(self._a @ w), np.asarray(self._b @ w)])
@@ -179,7 +182,7 @@ class _Pair:
             raise SpecError(f"B is not positive definite, wᵀBw being {square:.3g} for some w; add a ridge to it")
         if abs(top) > ABOVE * self._bound * square:
             fact = f"{self._bound:g} bounds no |wᵀAw| / wᵀBw of {abs(top) / square:.3g}"
-            raise SpecError(f"{fact}; take more, or add a ridge to B if that is singular", "bound")
+            raise SpecError(f"{fact}; take more, or add a ridge to B if it is not positive definite", "bound")
         return image
 
     def combine(self, w: Floats, image: Floats, a: float, b: float) -> Floats:

@@ -62,13 +62,21 @@ class Oja:
         return held.basis
 
     def flat(self, energy: Any, d: int, k: int) -> Any:
-        """T₀, the samples during which η hardly falls, where the mean of ‖x‖² is `energy`."""
+        """T₀, the samples during which η hardly falls, where the mean of ‖x‖² is `energy`.
+
+        >>> Oja(gap=0.5).flat(4.0, d=50, k=3)
+        80.0
+        """
         if self.params == "theory":
             return k * (energy / self.gap) ** 2 * max(np.log(d), 1.0)
         return 10 * energy / self.gap
 
     def rate(self, t: Any, energy: Any, d: int, k: int) -> Any:
-        """η after t samples with mean ‖x‖² = energy; of arrays, one by one."""
+        """η after t samples with mean ‖x‖² = energy; of arrays, one by one.
+
+        >>> Oja(gap=0.5).rate(np.array([0, 80, 240]), 4.0, d=50, k=3).tolist()
+        [0.05, 0.025, 0.0125]
+        """
         flat = self.flat(energy, d, k)
         if self.params == "theory":
             return self.step * max(np.log(d), 1.0) / (self.gap * flat) * (flat / np.maximum(t, flat)) ** self.power

@@ -77,6 +77,11 @@ def sign_series(degree: int, alpha: float) -> Floats:
 
     They fall as e^(−2αr). Interpolation at 20/α more points than are kept has them to rounding error; from r = 17/α on
     they are rounding errors and left out, since an eigenvalue nearer to the threshold than was said would blow them up.
+
+    >>> y = np.linspace(-1, 1, 9)
+    >>> series = np.polynomial.chebyshev.chebval(y, sign_series(60, alpha=0.3))
+    >>> bool(abs(series - ((1 + 2 * 0.3**2 - y) / 2) ** -0.5).max() < 1e-12)
+    True
     """
     degree = min(degree, int(17 / alpha))
     kappa, fine = 2 * alpha**2, degree + int(20 / alpha)
