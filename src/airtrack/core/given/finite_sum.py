@@ -35,13 +35,27 @@ AT_ONCE = 1 << 17  # entries of a matrix that a pass takes at a time: 1 MiB, a s
 
 @dataclass
 class _Seen:
-    """What the last full pass found: the mean loss at x, its gradient, the mean of |wᵢ φ'ᵢ|; whether it was charged."""
+    """What the last full pass found: the mean loss at x, its gradient, the mean of |wᵢ φ'ᵢ|; whether it was charged.
+
+    The gradient is the array that the asker got, who may have changed it since: `print` would tell.
+    """
 
     x: Floats
     loss: float
     gradient: Floats
     pull: float
     paid: bool = False
+
+    def __post_init__(self) -> None:
+        self.print = self._print()
+
+    def _print(self) -> tuple[float, float]:
+        with np.errstate(all="ignore"):
+            return float(self.gradient.sum()), float(np.vdot(self.gradient, self.gradient))
+
+    def holds(self, x: Floats) -> bool:
+        """Whether it was at x, and is as it was."""
+        return np.array_equal(x, self.x) and np.array_equal(self.print, self._print(), equal_nan=True)
 
 
 class FiniteSum(Oracle):
@@ -357,7 +371,7 @@ class FiniteSum(Oracle):
         return min(AT_ONCE, self.n + self.d)
 
     def _at(self, x: Floats) -> bool:
-        return self._seen is not None and np.array_equal(x, self._seen.x)
+        return self._seen is not None and self._seen.holds(x)
 
     def _look(self, x: Floats, slopes: Floats | None, out: Floats | None = None, paid: bool = False) -> Floats:
         """One pass over the rows: the gradient; the slopes, if there is room for them; the value, for `certificate`."""
@@ -380,7 +394,7 @@ class FiniteSum(Oracle):
         full /= self.n
         if self.linear is not None:
             full += self.linear
-        self._seen = _Seen(x.copy(), total / self.n, full.copy(), pull / self.n, paid)
+        self._seen = _Seen(x.copy(), total / self.n, full, pull / self.n, paid)
         return full
 
     def _blocks(self, at_once: int = AT_ONCE) -> Iterator[tuple[slice, Any]]:

@@ -87,7 +87,7 @@ def _scaled(given: FiniteSum, x: Floats, plain: float, slopes: Floats | None = N
         pulls = given.loss.slope(u, given._labels[where]) if slopes is None else slopes[where]  # [m]
         pulls = pulls if given._weights is None else pulls * given._weights[where]
         sums += (turn(rows) @ np.stack([pulls * (pulls * last >= 0), pulls * (pulls * last < 0)], 1)).T
-    slopes = given.loss.slope(margins[:, 0], given._labels) if slopes is None else slopes.copy()
+    own: Floats = given.loss.slope(margins[:, 0], given._labels) if slopes is None else slopes.copy()
     share, head = np.ones(2), given.d - given.free
     if given.free:
         up, down = sums[0, -1], -sums[1, -1]
@@ -98,8 +98,8 @@ def _scaled(given: FiniteSum, x: Floats, plain: float, slopes: Floats | None = N
         if not (part := _share(given, -full)):
             return np.inf
         share, most = share * part, given.penalty.support(-part * full)
-    slopes *= np.where(slopes * margins[:, 1] >= 0, *share)
-    sums = given.loss.value(margins[:, 0], given._labels) + given.loss.conjugate(slopes, given._labels)
+    own *= np.where(own * margins[:, 1] >= 0, *share)
+    sums = given.loss.value(margins[:, 0], given._labels) + given.loss.conjugate(own, given._labels)
     return max(float(given.weights @ sums) / given.n + plain + most, 0.0)
 
 
