@@ -457,18 +457,18 @@ def test_bad_fields_are_refused(solver, fields):
 @pytest.mark.parametrize(
     ("given", "fact"),
     [
-        (lambda: FiniteSum(rows(), signs(), l2=0.1, loss="hinge"), "Hinge has a corner; use its smoothed form, or"),
+        (lambda: FiniteSum(rows(), signs(), l2=0.1, loss="hinge"), "Hinge has a corner; use sdca"),
         (
             lambda: FiniteSum(rows(), signs(), l2=0.1, penalty=Simplex()),
             "penalties that go by coordinates, not Simplex; use agd",
         ),
         (
             lambda: FiniteSum(csr_matrix(rows()), signs(), l2=0.1, penalty=L1(0.1)),
-            "sparse rows leave behind, which takes l2 and no penalty; use agd, or dense rows",
+            "sparse rows leave behind, which takes l2 and no penalty; use sdca",
         ),
         (
             lambda: FiniteSum(rows(), np.arange(N) % 3, l2=0.1, loss=Softmax(3)),
-            "losses of one prediction, not softmax; use lbfgs or newton_cg",
+            "losses of one prediction, not softmax; use lbfgs",
         ),
         (lambda: FiniteSum(np.zeros((N, D)), signs(), l2=0.1), "every row is zero"),
     ],
@@ -485,5 +485,5 @@ def test_what_cannot_be_solved_is_refused_before_any_work(solver, given, fact):
 def test_katyusha_says_what_it_does_not_take():
     with pytest.raises(SpecError, match="batches of dense rows only; leave batch at 1"):
         Katyusha(batch=2).refuse(FiniteSum(csr_matrix(rows()), signs(), l2=0.1))
-    with pytest.raises(SpecError, match="needs convex components, Signed has none; use katyusha_x"):
+    with pytest.raises(SpecError, match="needs convex components, Signed has none; use svrg with params: theory"):
         Katyusha().refuse(SUMS["not convex"]())

@@ -310,7 +310,7 @@ def test_cluster_acdm_counts_what_it_spends():
         (Sdca(), FiniteSum(ROWS, abs(SIGNS), l2=1, loss=Softmax(3)), "not softmax; use lbfgs"),
         (Sdca(), FiniteSum(ROWS, SIGNS, l2=1, penalty=Simplex()), "go by coordinates, not Simplex"),
         (NuAcdm(), FiniteSum(ROWS, SIGNS, l2=1, loss="hinge"), "Hinge has a corner; use sdca"),
-        (NuAcdm(), FiniteSum(ROWS, SIGNS, l2=1, penalty=L1(0.1)), "use side: primal, or sdca"),
+        (NuAcdm(), FiniteSum(ROWS, SIGNS, l2=1, penalty=L1(0.1)), "whose side is dual; use sdca"),
         (ClusterSvrg(), FiniteSum(csr_matrix(ROWS), SIGNS, l2=1), "works with means of rows"),
         (
             ClusterSvrg(),

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from airtrack.core.given import FiniteSum
 from airtrack.core.meter import Meter
 from airtrack.core.part import SpecError
+from airtrack.core.penalties import L1, Simplex
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
 from airtrack.solvers.nonconvex import curvature, landscape
@@ -413,8 +415,8 @@ def test_what_cannot_be_taken_is_refused_before_work():
         (Sgd(batch=2), sparse, "batches of dense rows only"),
         (SvrgNc(batch=2), sparse, "batches of dense rows only"),
         (Natasha(), free, "1 are free; append a 1 to every row"),
-        (Gd(), free, "append a 1"),
-        (CubicNewton(), quadratic, "that of a quadratic does not; use pcg, newton_cg"),
+        (Gd(noise=0.1), FiniteSum(np.eye(3), np.ones(3), l2=0.1, loss="bowl", penalty=L1(0.1)), "leave noise at 0"),
+        (CubicNewton(), quadratic, "that of a quadratic does not change; use "),
         (FastCubic(), quadratic, "that of a quadratic does not"),
         (FastCubic(), huber, "Huber does not tell it; give the loss an attribute `third`"),
         (Neon2(), huber, "third derivative"),
@@ -445,3 +447,15 @@ def test_an_endless_budget_cannot_be_shared_out():
     given.metered(meter)
     with pytest.raises(SpecError, match="give a finite budget"):
         Sgd3().answer(given, meter, STREAMS)
+
+
+@pytest.mark.parametrize("penalty", [L1(0.05), Simplex(0.5), None])
+@pytest.mark.parametrize("free", [0, 1])
+def test_gd_takes_any_penalty_and_free_coordinates(penalty, free):
+    rng = np.random.default_rng(3)
+    rows, labels = csr_matrix(rng.normal(size=(40, 3))), np.sign(rng.normal(size=40))
+    given = FiniteSum(rows, labels, l2=0.1, penalty=penalty, free=free)
+    meter = Meter(3000 * given.n)
+    given.metered(meter)
+    answer = Gd().answer(given, meter, Streams(0))
+    assert given.certificate(answer)["gradient"] < 1e-9

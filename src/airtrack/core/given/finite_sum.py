@@ -176,12 +176,13 @@ class FiniteSum(Oracle):
         return curves
 
     def hessian(self, curves: Floats, v: Floats) -> Floats:
-        """Σ curvesᵢ aᵢ ⟨aᵢ, v⟩ + l2 v: the Hessian of the smooth part times v, of the shape of x; charges n."""
+        """Σ curvesᵢ aᵢ ⟨aᵢ, v⟩ + l2 v: the Hessian of the smooth part times v, of the shape of x, or [d] with curves
+        [n]; charges n."""
         self._charge(self.n, products=self.n)
-        seen = self._rows @ v
-        seen = self.loss.bend(curves, seen) if hasattr(self.loss, "bend") else np.multiply(seen, curves, out=seen)
+        seen, joined = self._rows @ v, v.ndim > 1  # classes in one product
+        seen = self.loss.bend(curves, seen) if joined else np.multiply(seen, curves, out=seen)
         product = turn(self._rows) @ seen
-        product += self.ridge * v
+        product += (self.ridge if joined else np.ravel(self.ridge)) * v
         return product
 
     def gram(self, curves: Floats) -> Floats:
@@ -293,9 +294,11 @@ class FiniteSum(Oracle):
         return self.start.copy()
 
     def like(self, **changes: Any) -> FiniteSum:
-        """A sum over the same rows with another l2, loss, penalty, linear or start. It has no meter yet, and its
-        questions are counted with those of this one."""
+        """A sum over the same rows with another l2, loss, penalty, linear, convexity or start. It has no meter yet, and
+        its questions are counted with those of this one."""
         counts, other = self.counts, copy(self)
+        if "convexity" in changes:
+            other._known = (changes.pop("convexity"), changes.get("l2", self.l2))
         for name, value in changes.items():
             setattr(other, name, value)
         other._seen = other._proposed = other._meter = None

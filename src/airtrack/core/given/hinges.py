@@ -8,6 +8,7 @@ import numpy as np
 
 from airtrack.core.given.oracle import Floats, Ints
 from airtrack.core.given.pieces import Pieces
+from airtrack.core.given.rows import matrix, squares, vector
 from airtrack.core.part import SpecError
 
 TINY = 1e-9  # distance from the margin below which components count as equally near
@@ -28,20 +29,11 @@ class Hinges(Pieces):
     def __init__(self, rows: Any, labels: Floats, *, l2: float) -> None:
         if not (np.isfinite(l2) and l2 > 0):
             raise SpecError(f"{l2} makes no strongly convex sum; give a positive number", "l2")
-        dense = isinstance(rows, np.ndarray)
-        rows = rows.astype(np.float64) if dense else rows.tocsr()
-        if rows.ndim != 2 or rows.shape[0] != len(labels):
-            raise SpecError(f"rows of shape {rows.shape} do not fit {len(labels)} labels", "rows")
-        numbers = rows if dense else rows.data
-        if not np.isfinite(numbers).all():
-            raise SpecError("they hold numbers that are not finite", "rows")
-        if not np.isin(labels, (-1, 1)).all() or np.ptp(labels) == 0:
-            raise SpecError(f"{np.unique(labels)[:3]} …; labels are −1 and +1, both of them", "labels")
-        signs = np.asarray(labels, np.float64)
-        self._signed: Any = rows * signs[:, None] if dense else rows.multiply(signs[:, None]).tocsr()
-        squares = rows * rows if dense else rows.multiply(rows)
-        self._norms: Floats = np.sqrt(np.asarray(squares.sum(1)).ravel())
-        if dense:
+        rows, sparse = matrix(rows.tocsr() if hasattr(rows, "tocsr") else rows)
+        rows, b = rows.astype(np.float64, copy=False), signs(labels, rows.shape[0])
+        self._signed: Any = rows.multiply(b[:, None]).tocsr() if sparse else rows * b[:, None]
+        self._norms: Floats = np.sqrt(squares(rows))
+        if not sparse:
             self._signed.flags.writeable = False
         self.n, self.d = rows.shape
         self.l2, self.linear, self.positive = float(l2), np.zeros(self.d), False
@@ -81,3 +73,14 @@ class Hinges(Pieces):
         norms = self._norms[which]
         radii = np.divide(np.abs(short), norms, out=np.full(len(which), np.inf), where=norms > 0)
         return (short > 0).astype(np.int64), radii
+
+
+def signs(labels: Any, n: int) -> Floats:
+    """b [n]; raises `SpecError` for labels that are not −1 and +1, or one of them alone."""
+    told = "labels are −1 and +1, both of them"
+    if np.iscomplexobj(labels):
+        raise SpecError(f"they are complex numbers; {told}", "labels")
+    b = vector("labels", labels, n)
+    if not np.isin(b, (-1, 1)).all() or np.ptp(b) == 0:
+        raise SpecError(f"they hold {np.unique(b)[:3]}; {told}", "labels")
+    return b

@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from airtrack.core.given.hinges import signs
 from airtrack.core.given.oracle import Floats, Ints, Oracle
+from airtrack.core.given.rows import matrix, squares
 from airtrack.core.part import SpecError, nearest
 
 KERNELS = ("rbf", "linear", "polynomial")
@@ -53,19 +55,13 @@ class Kernel(Oracle):
             raise SpecError(f"{l2} makes no strongly convex sum; give a positive number", "l2")
         if gamma is not None and not (np.isfinite(gamma) and gamma > 0):
             raise SpecError(f"{gamma} is no width; give a positive number, or None for 1/d", "gamma")
-        points = np.array(points, np.float64) if isinstance(points, np.ndarray) else points.tocsr()
-        if points.ndim != 2 or points.shape[0] != len(labels):
-            raise SpecError(f"points of shape {points.shape} do not fit {len(labels)} labels", "points")
-        if not np.isfinite(points if isinstance(points, np.ndarray) else points.data).all():
-            raise SpecError("they hold numbers that are not finite", "points")
-        if not np.isin(labels, (-1, 1)).all() or np.ptp(labels) == 0:
-            raise SpecError(f"{np.unique(labels)[:3]} …; labels are −1 and +1, both of them", "labels")
-        self.labels = np.array(labels, np.float64)
+        points = matrix(points.tocsr() if hasattr(points, "tocsr") else points)[0].astype(np.float64)
+        self.labels = signs(labels, points.shape[0]).copy()
         self.labels.flags.writeable = False
         self._points: Any = points
         self.n, self.d = points.shape
         self.l2, self.kernel, self.gamma, self.degree = float(l2), kernel, float(gamma or 1 / self.d), degree
-        self._squares = _squares(points)
+        self._squares = squares(points)
 
     def zero(self) -> Floats:
         """w = 0, as an answer."""
@@ -86,10 +82,10 @@ class Kernel(Oracle):
     def decide(self, answer: Floats, points: Any) -> Floats:
         """⟨w, φ(a)⟩ for new points [m, d]: its sign is the class. Costs nothing: no learner needs it to learn."""
         support = np.flatnonzero(answer)
-        weights, squares = (answer * self.labels)[support], _squares(points)
-        scores = np.zeros(len(squares))
-        for part in self._parts(len(squares), len(support)):
-            scores[part] = self._compare(points[part], squares[part], support) @ weights
+        weights, sizes = (answer * self.labels)[support], squares(points)
+        scores = np.zeros(len(sizes))
+        for part in self._parts(len(sizes), len(support)):
+            scores[part] = self._compare(points[part], sizes[part], support) @ weights
         return scores
 
     def value(self, answer: Floats) -> float:
@@ -124,9 +120,3 @@ class Kernel(Oracle):
             return (self.gamma * product + 1) ** self.degree
         distance = np.maximum(squares[:, None] + self._squares[against] - 2 * product, 0)
         return np.exp(-self.gamma * distance)
-
-
-def _squares(points: Any) -> Floats:
-    if isinstance(points, np.ndarray):
-        return np.einsum("nd,nd->n", points, points)
-    return np.asarray(points.multiply(points).sum(1)).ravel()
