@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from airtrack.core.given import Floats
 from airtrack.core.part import SpecError, build
 from airtrack.core.streams import Streams
+from airtrack.sklearn.centred import centred
 from airtrack.sklearn.linear import seed_of
 from airtrack.solvers.spectral.history_pca import History, HistoryPca
 from airtrack.solvers.spectral.oja import Oja, OjaState
@@ -22,10 +24,13 @@ class StreamingPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     n_components  k
     solver        "history_pca", which needs no step size; {"name": "oja", "gap": λ_k − λ_{k+1}, …}, Oja's rule
     passes        over the data of `fit`
-    batch_size    samples that `fit` takes at a time
+    batch_size    samples that are taken at a time; sparse ones are filled up so many at a time
     random_state  of the first basis; None is 0: the same data give the same numbers
 
-    A call of `partial_fit` takes any number of samples, one too. Memory: d (2k + 5) numbers and the call's samples.
+    A call of `partial_fit` takes any number of samples, one too. Memory: d (2k + 5) numbers and a batch.
+
+    Nothing is proved of the components: a proof takes products with all samples, and these are gone. For who still has
+    them there is `airtrack.core.given.Matrix(X − mean_, k=…).certificate(components_.T)`.
 
     Attributes: components_ [k, d], explained_variance_ [k] (an estimate), explained_variance_ratio_ [k], mean_ [d] and
     total_variance_ (both exact), n_samples_seen_, solver_used_.
@@ -51,18 +56,17 @@ class StreamingPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.batch_size, self.random_state = batch_size, random_state
 
     def fit(self, X: Any, y: Any = None) -> StreamingPCA:
-        """X [n, d]; whatever was learnt before is forgotten."""
-        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        """X [n, d], dense or sparse; whatever was learnt before is forgotten."""
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32])
         self._begin(X.shape[1])
         for _ in range(self.passes):
-            for start in range(0, len(X), self.batch_size):
-                self._learn(X[start : start + self.batch_size])
+            self._learn(X)
         return self._show()
 
     def partial_fit(self, X: Any, y: Any = None) -> StreamingPCA:
-        """More samples X [n, d]."""
+        """More samples X [n, d], dense or sparse."""
         first = not hasattr(self, "components_")
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=first)
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=first)
         if first:
             self._begin(X.shape[1])
         self._learn(X)
@@ -71,8 +75,8 @@ class StreamingPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def transform(self, X: Any) -> Floats:
         """Coordinates [n, k] of X [n, d] along the components."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return (X - self.mean_) @ self.components_.T
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        return centred(X, self.mean_) @ self.components_.T
 
     def inverse_transform(self, X: Any) -> Floats:
         """Points [n, d] of coordinates X [n, k]."""
@@ -94,13 +98,15 @@ class StreamingPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self._scatter, self.n_samples_seen_ = 0.0, 0
 
     def _learn(self, X: Any) -> None:
-        samples = np.asarray(X, np.float64)
-        before, mean, n, seen = self._held.mean, samples.mean(0), len(samples), self.n_samples_seen_
-        self._scatter += float(((samples - mean) ** 2).sum())
-        if seen:
-            self._scatter += seen * n / (seen + n) * float(((mean - before) ** 2).sum())
-        self.n_samples_seen_ += n
-        self._held.update(samples)
+        for start in range(0, X.shape[0], self.batch_size):
+            batch = X[start : start + self.batch_size]
+            samples = np.asarray(batch.toarray() if issparse(batch) else batch, np.float64)
+            before, mean, n, seen = self._held.mean, samples.mean(0), len(samples), self.n_samples_seen_
+            self._scatter += float(((samples - mean) ** 2).sum())
+            if seen:
+                self._scatter += seen * n / (seen + n) * float(((mean - before) ** 2).sum())
+            self.n_samples_seen_ += n
+            self._held.update(samples)
 
     def _show(self) -> StreamingPCA:
         components = self._held.components().T
@@ -114,6 +120,11 @@ class StreamingPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     @property
     def _n_features_out(self) -> int:
         return len(self.components_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
 
 class CentredOja:

@@ -4,10 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array, csr_matrix
 from sklearn.cross_decomposition import CCA
 from sklearn.decomposition import PCA
 
-from airtrack.sklearn import LazyCCA, PrincipalComponentRegression, StreamingPCA
+from airtrack.sklearn import LazyCCA, PrincipalComponentRegression, StreamingPCA, linear, pcr
 
 RNG = np.random.default_rng(3)
 START = RNG.bit_generator.state
@@ -25,6 +26,24 @@ def cloud(n=4000, d=12, shift=5.0):
 
 
 X = cloud()
+KINDS = [csr_matrix, csr_array]
+
+
+def thinned(rows):
+    """The same rows, half of their entries being 0."""
+    return rows * (RNG.random(rows.shape) < 0.5)
+
+
+@pytest.fixture(params=KINDS)
+def sparse(request, monkeypatch):
+    """Makes sparse rows, which few as they are may not be filled up."""
+
+    def refuse(self):
+        raise AssertionError(f"{self.shape} were filled up")
+
+    monkeypatch.setattr(linear, "SMALL", 0)
+    monkeypatch.setattr(request.param, "toarray", refuse)
+    return request.param
 
 
 def lost(components, samples):
@@ -90,6 +109,26 @@ def test_what_it_cannot_do_is_said():
         StreamingPCA(2, solver="svrg").fit(X)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("solver", ["history_pca", "oja"])
+def test_sparse_samples_are_filled_up_some_at_a_time(kind, solver, monkeypatch):
+    def watched(self):
+        sizes.append(self.shape[0])
+        return fill(self)
+
+    sizes, fill, rows = [], kind.toarray, thinned(X)
+    monkeypatch.setattr(kind, "toarray", watched)
+    dense, sparse = (StreamingPCA(2, solver=solver, batch_size=300) for _ in range(2))
+    for start in (0, 1000):
+        dense.partial_fit(rows[start : start + 1000])
+        sparse.partial_fit(kind(rows[start : start + 1000]))
+    assert sizes == [300, 300, 300, 100] * 2
+    np.testing.assert_array_equal(sparse.components_, dense.components_)
+    np.testing.assert_array_equal(sparse.mean_, dense.mean_)
+    np.testing.assert_allclose(sparse.transform(kind(rows)), dense.transform(rows), atol=1e-12)
+    np.testing.assert_array_equal(sparse.fit(kind(rows)).components_, dense.fit(rows).components_)
+
+
 # ----------------------------------------------------------------------------------------------------------- regression
 
 
@@ -115,14 +154,42 @@ def test_pcr_is_the_dense_one(weights, threshold):
 
 
 def test_pcr_by_conjugate_gradients(monkeypatch):
-    from airtrack.sklearn import pcr
-
     rows = cloud(400, 8)
     y = rows @ RNG.normal(size=8)
     inverse = PrincipalComponentRegression(0.16).fit(rows, y)
     monkeypatch.setattr(pcr, "INVERTED", 0)
     iterated = PrincipalComponentRegression(0.16).fit(rows, y)
     np.testing.assert_allclose(iterated.coef_, inverse.coef_, atol=1e-5)
+
+
+@pytest.mark.parametrize("inverted", [0, 2000])
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("weights", [None, RNG.integers(0, 3, 400)])
+def test_pcr_of_sparse_rows(sparse, weights, intercept, inverted, monkeypatch):
+    monkeypatch.setattr(pcr, "INVERTED", inverted)
+    rows = thinned(cloud(400, 8))
+    y = rows @ RNG.normal(size=8) + 1
+    model = PrincipalComponentRegression(0.16, fit_intercept=intercept, tol=1e-9)
+    expected = model.fit(rows, y, sample_weight=weights).coef_, model.intercept_, model.threshold_, model.predict(rows)
+    model.fit(sparse(rows), y, sample_weight=weights)
+    found = model.coef_, model.intercept_, model.threshold_, model.predict(sparse(rows))
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("inverted", [0, 2000])
+@pytest.mark.parametrize("near", [1.0, 1.02, 1.5])  # to an eigenvalue, which is then kept in part
+def test_pcr_knows_how_far_off_it_is(near, inverted, monkeypatch):
+    monkeypatch.setattr(pcr, "INVERTED", inverted)
+    rows = cloud(400, 8)
+    y = rows @ RNG.normal(size=8) + RNG.normal(size=400)
+    variances = np.linalg.eigvalsh(np.cov(rows.T))
+    threshold = near * (1 - 1e-9) * variances[-3] / variances[-1]
+    for tol in (1e-3, 1e-9):
+        model = PrincipalComponentRegression(threshold, tol=tol).fit(rows, y)
+        off = np.linalg.norm(model.coef_ - exact_pcr(rows, y, None, threshold)[0])
+        assert off <= (1 + tol) * model.residual_ <= 10 * off
+    assert (model.residual_ < 1e-7) == (near == 1.5)
 
 
 def test_pcr_refuses():
@@ -181,6 +248,33 @@ def test_cca_variates_correlate_as_said():
     theirs = CCA(2, tol=1e-10, max_iter=5000).fit(x, y).transform(x, y)
     peers = [np.corrcoef(theirs[0][:, j], theirs[1][:, j])[0, 1] for j in range(2)]
     np.testing.assert_allclose(model.correlations_, peers, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_cca_of_sparse_views(sparse, scale):
+    x, y = views()
+    x, y = thinned(x), thinned(y)
+    x[:, 2] = 0
+    expected = LazyCCA(2, scale=scale, tol=1e-8).fit(x, y)
+    for of_x, of_y in ((sparse(x), y), (x, sparse(y)), (sparse(x), sparse(y))):
+        model = LazyCCA(2, scale=scale, tol=1e-8).fit(of_x, of_y)
+        for name in ("correlations_", "x_weights_", "y_weights_", "x_mean_", "y_mean_", "x_std_", "y_std_"):
+            np.testing.assert_allclose(getattr(model, name), getattr(expected, name), atol=1e-6)
+        for one, other in zip(model.transform(of_x, of_y), expected.transform(x, y)):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-8])
+def test_cca_has_a_residual(tol):
+    x, y = views()
+    model = LazyCCA(2, ridge=0.3, scale=False, tol=tol).fit(x, y)
+    x, y = x - x.mean(0), y - y.mean(0)
+    of_x, of_y = model.x_weights_, model.y_weights_
+    crossed = np.concatenate([x.T @ y @ of_y, y.T @ x @ of_x]) / len(x)
+    own = np.concatenate([x.T @ x @ of_x, y.T @ y @ of_y]) / len(x) + 0.3 * np.concatenate([of_x, of_y])
+    off = np.linalg.norm(crossed - own * model.correlations_, axis=0) / np.linalg.norm(own, axis=0)
+    assert model.residual_ == pytest.approx(off.max(), rel=1e-3, abs=1e-14)
+    assert model.residual_ <= tol
 
 
 def test_cca_refuses():
