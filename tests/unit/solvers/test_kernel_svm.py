@@ -44,6 +44,17 @@ def test_rows_are_those_of_scikit_learn(kernel, options):
     assert thin.rows(which, against) == pytest.approx(matrix[np.ix_(which, against)])
 
 
+@pytest.mark.parametrize("hold", [np.asarray, sparse.csr_matrix, sparse.coo_array, sparse.csc_matrix])
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.float32, bool])
+@pytest.mark.parametrize("kernel", ["rbf", "linear", "polynomial"])
+def test_points_of_any_kind_are_those_numbers(kernel, kind, hold):
+    points, everyone = np.arange(-60, 60, 10).reshape(6, 2).astype(kind), np.arange(6)
+    labels = np.array([1.0, -1, 1, -1, 1, -1])
+    given, plain = (Kernel(a, labels, kernel=kernel, gamma=1e-4, l2=0.1) for a in (hold(points), points.astype(float)))
+    assert (given.rows(everyone, everyone) == plain.rows(everyone, everyone)).all()
+    assert (given.decide(labels, hold(points)) == plain.decide(labels, points.astype(float))).all()
+
+
 @pytest.mark.parametrize(("kernel", "options"), OPTIONS)
 def test_value_scores_and_certificate_by_the_letter(kernel, options, monkeypatch):
     monkeypatch.setattr("airtrack.core.given.kernel.CELLS", 100)  # a few rows at a time
@@ -155,8 +166,13 @@ def test_the_objective_does_not_depend_on_the_pack(project):
         ({"l2": 0.0}, "give a positive number"),
         ({"gamma": -1.0}, "is no width"),
         ({"labels": np.ones(2)}, "labels are −1 and \\+1, both of them"),
-        ({"labels": np.ones(3)}, "do not fit 3 labels"),
-        ({"points": np.full((2, 2), np.inf)}, "not finite"),
+        ({"labels": np.ones(3)}, r"labels have the shape \(3,\), and there are 2 rows"),
+        ({"labels": np.array([-1.0, 1j])}, "labels: they are complex"),
+        ({"labels": ["a", "b"]}, "labels are no numbers"),
+        ({"points": np.full((2, 2), np.inf)}, "row 0 is not finite"),
+        ({"points": np.array([["a"], ["b"]])}, "rows hold <U1, and real numbers are needed"),
+        ({"points": sparse.csr_matrix(1j * np.eye(2))}, "rows hold complex128"),
+        ({"points": np.ones(2)}, r"rows have the shape \(2,\); a matrix \[n, d\]"),
     ],
 )
 def test_bad_input_is_refused(change, message):

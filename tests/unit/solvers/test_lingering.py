@@ -148,8 +148,12 @@ def test_certificates_bound_the_gap_and_close_at_the_optimum(task):
         (lambda: Hinges(np.eye(2), np.ones(2), l2=0.1), "labels are −1 and \\+1, both"),
         (lambda: Hinges(np.eye(2), np.array([0.0, 1]), l2=0.1), "labels are −1 and \\+1"),
         (lambda: Hinges(np.eye(2), np.array([-1.0, 1]), l2=0.0), "no strongly convex sum"),
-        (lambda: Hinges(np.eye(3), np.array([-1.0, 1]), l2=0.1), "do not fit 2 labels"),
-        (lambda: Hinges(np.diag([np.inf, 1]), np.array([-1.0, 1]), l2=0.1), "not finite"),
+        (lambda: Hinges(np.eye(3), np.array([-1.0, 1]), l2=0.1), "there are 3 rows; one for every row"),
+        (lambda: Hinges(np.diag([np.inf, 1]), np.array([-1.0, 1]), l2=0.1), "row 0 is not finite"),
+        (lambda: Hinges(np.array([["a"], ["b"]]), np.array([-1.0, 1]), l2=0.1), "rows hold <U1, and real numbers"),
+        (lambda: Hinges(sparse.csr_matrix(1j * np.eye(2)), np.array([-1.0, 1]), l2=0.1), "rows hold complex128"),
+        (lambda: Hinges(np.ones(2), np.array([-1.0, 1]), l2=0.1), r"shape \(2,\); a matrix \[n, d\]"),
+        (lambda: Hinges(np.eye(2), ["no", "yes"], l2=0.1), "labels are no numbers"),
         (lambda: Choices(np.eye(2), np.ones(3)), "do not fit values"),
         (lambda: Choices(np.eye(2), np.array([0.0, 1])), "shares of the customers are positive"),
         (lambda: Choices(np.full((2, 2), np.nan), np.ones(2)), "not finite"),
@@ -344,3 +348,14 @@ def test_solve_measures_from_zero(make):
     found = solve(given, tol=0.3)
     assert found.trace[0] == (0, start)
     assert found.gap <= 0.3 * start["gap"]
+
+
+@pytest.mark.parametrize("hold", [np.asarray, sparse.csr_matrix, sparse.coo_array, sparse.csc_matrix])
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.float32, bool])
+def test_rows_of_any_kind_are_those_numbers(kind, hold):
+    rows, labels, which = (np.arange(60) / 0.7).reshape(6, 10).astype(kind), np.array([1.0, -1] * 3), np.arange(6)
+    given, plain = (Hinges(a, labels, l2=0.1) for a in (hold(rows), rows.astype(float)))
+    x = np.linspace(-0.1, 0.2, 10)
+    for a, b in zip(given.look(x, which), plain.look(x, which)):
+        assert a == pytest.approx(b, rel=1e-14)
+    assert given.value(x) == pytest.approx(plain.value(x), rel=1e-14)

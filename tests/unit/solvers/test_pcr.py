@@ -209,17 +209,32 @@ def test_sparse_rows_are_rows(accuracy):
     assert sparse.correlation() == pytest.approx(dense.correlation())
 
 
+@pytest.mark.parametrize("hold", [np.asarray, csr_array])
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.float32])
+@pytest.mark.parametrize("accuracy", [0.0, 1e-12])
+def test_rows_of_any_kind_are_those_numbers(kind, hold, accuracy):
+    rows, targets, v = (np.arange(36) / 0.7).reshape(12, 3).astype(kind), np.ones(12), np.array([1.0, -2, 3])
+    given, plain = (Regression(a, targets, threshold=9.0, accuracy=accuracy) for a in (hold(rows), rows.astype(float)))
+    assert given.ridge(v) == pytest.approx(plain.ridge(v), rel=1e-11)
+    assert given.correlation() == pytest.approx(plain.correlation(), rel=1e-14)
+
+
 @pytest.mark.parametrize(
     ("rows", "targets", "threshold", "words"),
     [
-        (np.ones((3, 2)), np.ones(2), 1.0, r"targets have the shape \(2,\); 3 rows need \[3\]"),
-        (np.full((3, 2), np.nan), np.ones(3), 1.0, "rows or targets are not finite"),
-        (csr_array(np.array([[np.inf, 0.0]])), np.ones(1), 1.0, "rows or targets are not finite"),
-        (np.ones((3, 2)), np.array([1, 2, np.inf]), 1.0, "rows or targets are not finite"),
+        (np.ones((3, 2)), np.ones(2), 1.0, r"targets have the shape \(2,\), and there are 3 rows"),
+        (np.full((3, 2), np.nan), np.ones(3), 1.0, "row 0 is not finite"),
+        (csr_array(np.array([[np.inf, 0.0]])), np.ones(1), 1.0, "row 0 is not finite"),
+        (np.ones((3, 2)), np.array([1, 2, np.inf]), 1.0, r"targets\[2\] is not finite"),
+        (np.ones(3), np.ones(3), 1.0, r"rows have the shape \(3,\); a matrix \[n, d\]"),
+        (np.array([["a"]]), np.ones(1), 1.0, "rows hold <U1, and real numbers are needed"),
+        (csr_array(np.array([[1j]])), np.ones(1), 1.0, "rows hold complex128"),
+        (np.ones((1, 1)), np.array(["a"]), 1.0, "targets are no numbers"),
+        (np.ones((1, 1)), np.array([1j]), 1.0, "targets: they are complex"),
         (np.ones((3, 2)), np.ones(3), 0.0, "the threshold is 0.0; eigenvalues"),
         (np.ones((3, 2)), np.ones(3), np.nan, "the threshold is nan"),
     ],
 )
 def test_data_that_make_no_sense_are_refused(rows, targets, threshold, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(SpecError, match=words):
         Regression(rows, targets, threshold=threshold)

@@ -8,7 +8,7 @@ import numpy as np
 
 from airtrack.core.given.oracle import Floats, Ints
 from airtrack.core.given.pieces import Pieces
-from airtrack.core.given.rows import matrix, squares, vector
+from airtrack.core.given.rows import matrix, squared, vector
 from airtrack.core.part import SpecError
 
 TINY = 1e-9  # distance from the margin below which components count as equally near
@@ -32,7 +32,7 @@ class Hinges(Pieces):
         rows, sparse = matrix(rows.tocsr() if hasattr(rows, "tocsr") else rows)
         rows, b = rows.astype(np.float64, copy=False), signs(labels, rows.shape[0])
         self._signed: Any = rows.multiply(b[:, None]).tocsr() if sparse else rows * b[:, None]
-        self._norms: Floats = np.sqrt(squares(rows))
+        self._norms: Floats = np.sqrt(np.asarray(squared(rows).sum(1)).ravel())
         if not sparse:
             self._signed.flags.writeable = False
         self.n, self.d = rows.shape

@@ -55,7 +55,7 @@ class Kernel(Oracle):
             raise SpecError(f"{l2} makes no strongly convex sum; give a positive number", "l2")
         if gamma is not None and not (np.isfinite(gamma) and gamma > 0):
             raise SpecError(f"{gamma} is no width; give a positive number, or None for 1/d", "gamma")
-        points = matrix(points.tocsr() if hasattr(points, "tocsr") else points)[0].astype(np.float64)
+        points = _held(points).copy()
         self.labels = signs(labels, points.shape[0]).copy()
         self.labels.flags.writeable = False
         self._points: Any = points
@@ -81,7 +81,7 @@ class Kernel(Oracle):
 
     def decide(self, answer: Floats, points: Any) -> Floats:
         """⟨w, φ(a)⟩ for new points [m, d]: its sign is the class. Costs nothing: no learner needs it to learn."""
-        support = np.flatnonzero(answer)
+        points, support = _held(points), np.flatnonzero(answer)
         weights, sizes = (answer * self.labels)[support], squares(points)
         scores = np.zeros(len(sizes))
         for part in self._parts(len(sizes), len(support)):
@@ -120,3 +120,7 @@ class Kernel(Oracle):
             return (self.gamma * product + 1) ** self.degree
         distance = np.maximum(squares[:, None] + self._squares[against] - 2 * product, 0)
         return np.exp(-self.gamma * distance)
+
+
+def _held(points: Any) -> Any:
+    return matrix(points.tocsr() if hasattr(points, "tocsr") else points)[0].astype(np.float64, copy=False)
