@@ -46,16 +46,16 @@ class Less:
     """
 
     def __init__(self, sparse: Any, a: Floats, b: Floats) -> None:
-        self._sparse, self._a, self._b = sparse, a, b
+        self.sparse, self._a, self._b = sparse, a, b
         self.shape, self.data = sparse.shape, sparse.data
 
     @property
     def T(self) -> Less:
-        return Less(self._sparse.T, self._b, self._a)
+        return Less(self.sparse.T, self._b, self._a)
 
     def __matmul__(self, other: Any) -> Any:
         """With an array; with another such matrix, an array."""
         if not isinstance(other, Less):
-            return self._sparse @ other - np.multiply.outer(self._a, self._b @ other)
-        product = (self._sparse @ other._sparse).toarray() - np.outer(self @ other._a, other._b)
-        return product - np.outer(self._a, other._sparse.T @ self._b)
+            return self.sparse @ other - np.multiply.outer(self._a, self._b @ other)
+        product = (self.sparse @ other.sparse).toarray() - np.outer(self @ other._a, other._b)
+        return product - np.outer(self._a, other.sparse.T @ self._b)
