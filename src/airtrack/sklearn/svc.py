@@ -20,7 +20,7 @@ class AirtrackLinearSVC(Classifier):
     loss            "squared_hinge", max(0, 1 − u)²; "hinge", max(0, 1 − u); "smoothed_hinge", the hinge rounded off
                     over a stretch of `width` below 1, which is within width/2 of it
     width           of "smoothed_hinge"
-    regularise_intercept  False: b is free of it; little is then proved of "hinge", and all passes are spent on it
+    regularise_intercept  False: b is free of it; "hinge" then takes thousands of passes
     others          as of `AirtrackLogisticRegression`
 
     Attributes: coef_ [1 or classes, d], intercept_ [1 or classes], classes_, solver_used_; for each problem that was
