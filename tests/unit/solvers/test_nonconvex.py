@@ -1,12 +1,14 @@
 """Solvers for sums that are not convex, against loops written from their equations, and their ways out of saddles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
 from airtrack.core.given import FiniteSum
 from airtrack.core.meter import Meter
-from airtrack.core.part import SpecError
+from airtrack.core.part import SpecError, build, name_of
 from airtrack.core.penalties import L1, Simplex
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
@@ -24,7 +26,7 @@ from airtrack.solvers.nonconvex.repeat_svrg import RepeatSvrg
 from airtrack.solvers.nonconvex.sgd import Sgd
 from airtrack.solvers.nonconvex.sgd3 import Sgd3
 from airtrack.solvers.nonconvex.sgd5 import Sgd5
-from airtrack.solvers.nonconvex.stochastic import Pulls, descend, halvings
+from airtrack.solvers.nonconvex.stochastic import Pulls, descend, halvings, stable
 from airtrack.solvers.nonconvex.svrg_nc import SvrgNc
 from airtrack.tasks.nonconvex.robust_regression import RobustRegression
 from airtrack.tasks.nonconvex.saddle import Saddle
@@ -439,6 +441,56 @@ def test_a_step_too_large_is_a_result(solver):
     given.metered(Meter(30_000))
     with pytest.raises(Diverged, match="left the finite numbers"):
         solver.answer(given, given._meter, STREAMS)
+
+
+LIMITS = [
+    (Sgd(schedule="constant"), 2),
+    (Sgd(batch=3), 2),
+    (Sgd3(), 4),
+    (Sgd3(params="practical"), 2),
+    (Sgd5(search="none"), 4),
+    (Natasha15(), 1),
+    (Natasha15(params="practical"), 1),
+    (Natasha2(search="det"), 1),
+    (Natasha2(params="practical", search="det"), 1),
+]
+
+
+@pytest.mark.parametrize(("solver", "limit"), LIMITS, ids=str)
+def test_a_step_beyond_what_is_stable_says_what_is(solver, limit):
+    given = FiniteSum(np.ones((100, 1)), STREAMS.rng().standard_normal(100), l2=0.0, loss="squared")  # all alike
+    given.metered(Meter(40_000))
+    assert abs(replace(solver, step=float(limit)).answer(given, given._meter, STREAMS)) < 100
+    given.metered(Meter(40_000))
+    with pytest.raises(Diverged, match=f"{name_of(type(solver))} left the finite.*; it is stable for step ≤ {limit}"):
+        replace(solver, step=1e3).answer(given, given._meter, STREAMS)
+
+
+@pytest.mark.parametrize(
+    ("solver", "limit"), [(Sgd(schedule="constant"), 2), (Sgd3(), 4), (Sgd5(search="none", delta=1e-3), 4)]
+)
+def test_steps_on_components_that_are_not_convex_are_stable_on_average(solver, limit):
+    """A in one half of the rows, −A in the other, and a little l2."""
+    rows = np.repeat(STREAMS.rng().standard_normal((50, 3)), 2, 0)
+    fields = {"l2": 1e-3, "loss": "signed", "linear": np.ones(3)}
+    given = FiniteSum(rows, np.tile([1.0, -1.0], 50), convexity=1e-3, **fields)
+    said = f"it is stable for step ≤ {limit * 1e-3 / given.smoothness.max():.2g} on average"
+    assert stable(given, limit).endswith(said)
+    given.metered(Meter(400_000))
+    with pytest.raises(Diverged, match=said):
+        replace(solver, step=100.0).answer(given, given._meter, STREAMS)
+    unknown = FiniteSum(rows, np.tile([1.0, -1.0], 50), **fields)
+    assert stable(unknown, limit).endswith("no step is proved to be stable; try a tenth of it")
+
+
+@pytest.mark.parametrize("params", ["theory", "practical"])
+@pytest.mark.parametrize("name", ["neon2", "natasha2", "sgd5"])
+def test_a_quadratic_without_a_minimum_has_no_end(name, params):
+    rows = np.repeat(np.eye(3), 10, 0)
+    given = FiniteSum(rows, np.repeat([1.0, 1.0, -1.0], 10), l2=0.01, loss="signed")
+    given.metered(Meter(100_000))
+    with pytest.raises(Diverged, match=r"F is a quadratic with a curvature below .* raise l2 until it is convex"):
+        build("solver", {"name": name, "params": params, "search": "det"}).answer(given, given._meter, STREAMS)
 
 
 def test_an_endless_budget_cannot_be_shared_out():

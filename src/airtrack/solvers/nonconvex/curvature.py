@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from airtrack.core.given import FiniteSum, Floats
+from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
 from airtrack.solvers.compiled import QUICK, curve
 from airtrack.solvers.compiled import slope as slope_of
@@ -40,6 +41,12 @@ def radii(given: FiniteSum, x: Floats, delta: float) -> tuple[float, float]:
     return max(r / GROWTH, NEAREST * (1 + float(np.linalg.norm(x)))), r
 
 
+def lost(x: Floats) -> bool:
+    """Whether the length of x, which a search needs, is no finite number."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return not np.isfinite(x @ x)
+
+
 def unit(rng: np.random.Generator, d: int) -> Floats:
     way = rng.standard_normal(d)
     return way / np.linalg.norm(way)
@@ -53,10 +60,14 @@ def believed(given: FiniteSum, x: Floats, full: Floats, v: Floats, delta: float)
 def moved(given: FiniteSum, x: Floats, v: Floats, delta: float, theory: bool, rng: np.random.Generator) -> Floats:
     """x ± (δ/L₂) v, the sign at random: ⟨∇F, v⟩ is then 0 on average, and F falls by δ³/(12 L₂²) in expectation.
 
-    Without `theory` the length is doubled as long as F falls, for L₂ is a worst case; n gradients each time.
+    Without `theory` the length is doubled as long as F falls, for L₂ is a worst case; n gradients each time. Raises
+    `Diverged` for a quadratic, along which F falls without end.
     """
-    v = v if rng.random() < 0.5 else -v
-    length = delta / max(twist(given, "a move along negative curvature"), 1e-300)
+    v, bend = v if rng.random() < 0.5 else -v, twist(given, "a move along negative curvature")
+    if bend == 0:
+        fact = f"F is a quadratic with a curvature below −{delta / 2:.2g}, so that it has no minimum"
+        raise Diverged(f"{fact}; raise l2 until it is convex")
+    length = delta / bend
     if theory:
         return x + length * v
     length, least = min(length, 1.0), np.inf
@@ -78,6 +89,12 @@ def det(given: FiniteSum, x: Floats, delta: float, size: float, streams: Streams
     size  L, at least the greatest eigenvalue of ∇²F near x; charges n an iteration, O(√(L/δ)) of them
 
     The recurrence y ← 2 M(y) − y₋ is the one that is stable backwards.
+
+    >>> from airtrack.tasks.nonconvex.saddle import Saddle
+    >>> given, _ = Saddle(d=5, copies=10, offset=0.0).pose(Streams(0))
+    >>> v = det(given, given.start, 0.1, 4.0, Streams(0))
+    >>> bool(v @ difference(given, given.start, slope(given, given.start), v) < -0.05)
+    True
     """
     s, r = radii(given, x, delta)
     full = slope(given, x)
@@ -100,6 +117,12 @@ def sampled(given: FiniteSum, x: Floats, delta: float, size: float, streams: Str
     whether the direction is one of negative curvature. Two gradients a step; dense rows.
 
     size  L of F; η = δ/(L max Lᵢ), which keeps the noise, η² E(∇²fᵢ)²/2, below half of the growth ηδ
+
+    >>> from airtrack.tasks.nonconvex.saddle import Saddle
+    >>> given, _ = Saddle(d=5, copies=10, offset=0.0).pose(Streams(0))
+    >>> v = sampled(given, given.start, 0.1, 4.0, Streams(0))
+    >>> bool(v @ difference(given, given.start, slope(given, given.start), v) < -0.05)
+    True
     """
     _, r = radii(given, x, delta)
     eta = delta / (size * float(given.smoothness.max()))
@@ -115,7 +138,14 @@ def sampled(given: FiniteSum, x: Floats, delta: float, size: float, streams: Str
 
 
 def oja(given: FiniteSum, x: Floats, delta: float, size: float, streams: Streams) -> Floats | None:
-    """Oja's rule on I − η ∇²fᵢ(x), with `sampled`'s step and number of steps; two gradients a step; dense rows."""
+    """Oja's rule on I − η ∇²fᵢ(x), with `sampled`'s step and number of steps; two gradients a step; dense rows.
+
+    >>> from airtrack.tasks.nonconvex.saddle import Saddle
+    >>> given, _ = Saddle(d=5, copies=10, offset=0.0).pose(Streams(0))
+    >>> v = oja(given, given.start, 0.1, 4.0, Streams(0))
+    >>> bool(v @ difference(given, given.start, slope(given, given.start), v) < -0.05)
+    True
+    """
     eta = delta / (size * float(given.smoothness.max()))
     steps = int(np.ceil(np.log(FEW * UNLUCKY * np.sqrt(given.d)) / (eta * delta)))
     v, rng = unit(streams.rng(), given.d), streams.rng(1)
@@ -193,6 +223,12 @@ def svrg(given: FiniteSum, x: Floats, delta: float, size: float, streams: Stream
 
     by SVRG, which is a sum of gradients again. λ begins at L and goes down as long as the inverse says that it may
     (AppxPCA), which ends close above −λ_min.
+
+    >>> from airtrack.tasks.nonconvex.saddle import Saddle
+    >>> given, _ = Saddle(d=5, copies=10, offset=0.0).pose(Streams(0))
+    >>> v = svrg(given, given.start, 0.1, 4.0, Streams(0))
+    >>> bool(v @ difference(given, given.start, slope(given, given.start), v) < -0.05)
+    True
     """
     s, r = radii(given, x, delta)
     short = np.sqrt(s * r)  # displacements are of this size

@@ -25,8 +25,8 @@ class Natasha:
 
     For σ ≥ L/√n it needs n + n^⅔ (L²σ)^⅓/ε² gradients for ‖∇F‖ ≤ ε; below, `repeat_svrg` is the faster one.
 
-    params   "theory": p = (σ²n/L²)^⅓, α = 1/(2σm), and the next x̂ is a random iterate of the sub-epoch; "practical":
-             α = 1/(2L) and the last iterate
+    params   "theory": p = (σ²n/L²)^⅓, α = 1/(2 max(σm, L)), and the next x̂ is a random iterate of the sub-epoch;
+             "practical": α = 1/(2L) and the last iterate
     sigma    σ: no eigenvalue of the Hessian is below −σ; None: the bound that the loss gives, or L/1000 if that is more
     pieces   p; None: as above, between 1 and n
     step     multiplies α

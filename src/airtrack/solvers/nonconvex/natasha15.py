@@ -45,7 +45,8 @@ def epoch(given: FiniteSum, y: Floats, plan: Plan, streams: Streams, number: int
     lengths = rng.integers(1, plan.length + 1, plan.pieces) if plan.theory else np.full(plan.pieces, plan.length)
     order, price = rng.integers(0, given.n, int(lengths.sum())), 1 if whole else 2
     full, slopes = sampled(given, y, ids, order)
-    norm = float(np.linalg.norm(full + given.ridge * y))
+    with np.errstate(over="ignore", invalid="ignore"):  # a step that was too long is found by the caller
+        norm = float(np.linalg.norm(full + given.ridge * y))
     try:
         paid = given.components(price * len(order)) // price
     except BudgetSpent:
@@ -90,7 +91,8 @@ def variance(given: FiniteSum, x: Floats, rng: np.random.Generator) -> float:
 class Natasha15:
     """Natasha with the gradient of a batch of B = V/ε² components at x̃ instead of the full one, V = E‖∇fᵢ − ∇F‖².
 
-    It needs L^⅔ σ^⅓/ε^(10/3) gradients for ‖∇F‖ ≤ ε, however many components there are; B ≥ n is `natasha`.
+    It needs L^⅔ σ^⅓/ε^(10/3) gradients for ‖∇F‖ ≤ ε, however many components there are. With B ≥ n it
+    takes full gradients, as `natasha` does, but p and hence α still follow ε and V.
 
     params   "theory": p = (σ/(εL))^⅔ V^⅓, m = B/p, α = 1/(2 max(σm, L)), the next x̂ a random iterate of the sub-epoch;
              "practical": α = 1/(2L) and the last iterate
@@ -136,7 +138,8 @@ class Natasha15:
                 plan = self.plan(given, state["V"])
                 x, _ = epoch(given, state["x"], plan, streams, state["epoch"])
                 if not np.isfinite(x).all():
-                    raise Diverged(f"natasha15 left the finite numbers in epoch {state['epoch']}; take a smaller step")
+                    fact = f"natasha15 left the finite numbers in epoch {state['epoch']}"
+                    raise Diverged(f"{fact}; it is stable for step ≤ 1, if F has a minimum")
                 state = {"epoch": state["epoch"] + 1, "x": x, "V": state["V"]}
                 meter.offer(x)
                 meter.save(lambda: dict(state))

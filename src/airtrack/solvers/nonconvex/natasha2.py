@@ -13,7 +13,7 @@ from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import part
 from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
-from airtrack.solvers.nonconvex.curvature import SEARCHES, moved
+from airtrack.solvers.nonconvex.curvature import SEARCHES, lost, moved
 from airtrack.solvers.nonconvex.landscape import dip, refuse, sharp, smooth, twist
 from airtrack.solvers.nonconvex.natasha15 import Plan, epoch, planned, variance
 
@@ -96,8 +96,9 @@ class Natasha2:
                     v = search(given, x, delta, state["large"], streams / "search" / str(k))
                     x = x if v is None else moved(given, x, v, delta, theory, (streams / "sign").rng(k))
                     state |= {"next": "epoch", "settled": v is None}
-                if not np.isfinite(x).all():
-                    raise Diverged(f"natasha2 left the finite numbers in round {k}; take a smaller step")
+                if lost(x):
+                    fact = f"natasha2 left the finite numbers in round {k}"
+                    raise Diverged(f"{fact}; it is stable for step ≤ 1, if F has a minimum")
                 state = state | {"round": k + 1, "x": x}
                 meter.offer(x)
                 meter.save(lambda: dict(state))

@@ -14,6 +14,7 @@ from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
 from airtrack.solvers.convex.coupled import Law, walk
 from airtrack.solvers.convex.epochs import check, sampling
+from airtrack.solvers.nonconvex.stochastic import stable
 
 STRETCHES = 10  # to a pass: the step is constant on each
 SHORTEST = 200  # components of a stretch: shorter ones take longer to begin than to do
@@ -79,7 +80,8 @@ class Sgd:
             law = Law(1.0, 0.0, float(eta), given.l2)
             mean = walk(given, law, sampler, rng, count, scale, anchor, x, x.copy(), self.batch, self.averaged)
             if not np.isfinite(x).all():
-                raise Diverged(f"sgd left the finite numbers after {number * stretch} gradients; take a smaller step")
+                fact = f"sgd left the finite numbers after {number * stretch} gradients"
+                raise Diverged(f"{fact}; {stable(given, 2.0)}")
             mass = state["mass"] + eta * count
             pick = x if not theory or coin.random() * mass < eta * count else state["pick"]
             if self.averaged:

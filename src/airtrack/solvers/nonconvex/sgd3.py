@@ -11,9 +11,10 @@ from annotated_types import Gt
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import SpecError, part
+from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
 from airtrack.solvers.nonconvex.landscape import refuse
-from airtrack.solvers.nonconvex.stochastic import Pulls, descend, halvings, stages
+from airtrack.solvers.nonconvex.stochastic import Pulls, descend, halvings, stable, stages
 
 
 @part("solver")
@@ -79,6 +80,8 @@ class Sgd3:
                 x = descend(
                     given, state["x"], pulls, float(long * alpha / (smoothness + pulls.total)), steps, rng, True
                 )
+                if not np.isfinite(x).all():
+                    raise Diverged(f"sgd3 left the finite numbers in stage {s}; {stable(given, 4 * self.step / long)}")
                 if r + 1 < len(runs):
                     state = state | {"run": r + 1, "x": x}
                 else:

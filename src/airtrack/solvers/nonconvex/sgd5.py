@@ -11,10 +11,11 @@ from annotated_types import Ge, Gt
 from airtrack.core.given import FiniteSum, Floats
 from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import part
+from airtrack.core.problem import Diverged
 from airtrack.core.streams import Streams
-from airtrack.solvers.nonconvex.curvature import SEARCHES, moved
+from airtrack.solvers.nonconvex.curvature import SEARCHES, lost, moved
 from airtrack.solvers.nonconvex.landscape import refuse, sharp, smooth, twist
-from airtrack.solvers.nonconvex.stochastic import Pulls, descend, halvings, stages
+from airtrack.solvers.nonconvex.stochastic import Pulls, descend, halvings, stable, stages
 
 
 @part("solver")
@@ -97,6 +98,9 @@ class Sgd5:
             for r, (alpha, steps) in enumerate(halvings(max(length // count, 1), smoothness / strong)):
                 size = float(self.step * alpha / (smoothness + pulls.total))
                 x = descend(given, x, pulls, size, steps, (streams / str(s)).rng(r), True)
+                if lost(x):
+                    fact = f"sgd5 left the finite numbers in stage {s} of a round"
+                    raise Diverged(f"{fact}; {stable(given, 4.0, sigma)} where ∇²F ≥ −{sigma:.2g}")
             strong *= 2
             pulls = pulls.joined(strong, x)
         return x

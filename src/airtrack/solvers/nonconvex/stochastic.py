@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from airtrack.core.given import FiniteSum, Floats
-from airtrack.core.problem import Diverged
 from airtrack.solvers.convex.coupled import Law, walk
 from airtrack.solvers.convex.epochs import Sampler
 
@@ -34,10 +33,22 @@ def descend(
     constant = -pulls.toward if given.linear is None else given.linear - pulls.toward
     law, anchor = Law(1.0, 0.0, alpha, given.l2 + pulls.total), (origin, constant, np.zeros(given.n))
     sampler = Sampler(given.n, None)
-    end = walk(given, law, sampler, rng, count, given.weights, anchor, y, y.copy(), averaged=averaged)
-    if not np.isfinite(end).all():
-        raise Diverged("stochastic steps left the finite numbers; take a smaller step")
-    return end
+    return walk(given, law, sampler, rng, count, given.weights, anchor, y, y.copy(), averaged=averaged)
+
+
+def stable(given: FiniteSum, most: float, sigma: float = 0.0) -> str:
+    """For which `step` such steps cannot blow up, where they are at most 2/L long for step = `most`, and F with its
+    quadratics is σ-strongly convex.
+
+    Steps of up to 2/L on a convex component bring no two points further apart. On others, η on average does not where
+    1 − 2ησ + η²L² ≤ 1.
+    """
+    if given.loss.bounds[0] >= 0:
+        return f"it is stable for step ≤ {most:g}"
+    sure = most * max(sigma, given.convexity) / float(given.smoothness.max())
+    if sure > 0:
+        return f"its components are not convex, and it is stable for step ≤ {sure:.2g} on average"
+    return "its components are not convex, and no step is proved to be stable; try a tenth of it"
 
 
 @cache
