@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from airtrack.core.given import Floats, Regression
 from airtrack.core.meter import Meter
 from airtrack.core.streams import Streams
-from airtrack.sklearn.centred import Less, centred, means
+from airtrack.sklearn.centred import centred, means
 from airtrack.sklearn.linear import Linear, held, seed_of
 from airtrack.solvers.spectral.lanczos import lanczos
 from airtrack.solvers.spectral.quick_pcr import QuickPcr, degree_within, margin, matrix_sign, sign_series
@@ -72,7 +72,7 @@ class PrincipalComponentRegression(RegressorMixin, Linear):
         self.coef_, self.n_iter_, self.residual_ = np.zeros(X.shape[1]), 1, 0.0
         if largest > 0:
             accuracy = 0.0 if X.shape[1] <= INVERTED else self.tol / 100
-            given = _Given(rows, targets, threshold=self.threshold * largest, accuracy=accuracy)
+            given = Regression(rows, targets, threshold=self.threshold * largest, accuracy=accuracy)
             decay, digits = 2 * margin(self.gap), log(1 / self.tol)
             self.n_iter_ = ceil(digits / decay * (2 + decay / log(2))) + 2  # the inverse of `degree_within`
             meter = Meter(self.n_iter_)
@@ -101,11 +101,3 @@ class PrincipalComponentRegression(RegressorMixin, Linear):
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
         return X @ self.coef_ + self.intercept_
-
-
-class _Given(Regression):
-    """Regression on rows that may be a `Less`."""
-
-    def __init__(self, rows: Any, targets: Floats, **options: float) -> None:
-        super().__init__(rows.sparse if isinstance(rows, Less) else rows, targets, **options)
-        self._rows = rows

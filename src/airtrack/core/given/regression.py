@@ -18,7 +18,7 @@ class Regression(Oracle):
     The unit of work is a ridge call, (AᵀA + λI)⁻¹ v: that is what the theorems count, and how a call is made, and hence
     what it costs in products with A, is a matter of its own. `counts` has the products too, as "matvecs".
 
-    rows       [n, d], dense or a scipy sparse matrix
+    rows       [n, d], dense, a scipy sparse matrix, or an operator with `shape`, `@` and `.T`, taken as it is
     accuracy   a call's residual over ‖v‖, by conjugate gradients; 0: by the inverse, d² numbers, made at the first call
 
     Raises `SpecError` for shapes that do not fit, numbers that are not finite or not real, and λ ≤ 0.
@@ -29,13 +29,16 @@ class Regression(Oracle):
     """
 
     def __init__(self, rows: Any, targets: Floats, *, threshold: float, accuracy: float = 0.0) -> None:
-        rows = matrix(rows.tocsr() if hasattr(rows, "tocsr") else rows)[0]
+        if hasattr(rows, "__array__") or not hasattr(rows, "T"):
+            rows = matrix(rows)[0].astype(np.float64, copy=False)
+        elif hasattr(rows, "tocsr"):
+            rows = matrix(rows.tocsr())[0].astype(np.float64, copy=False)
         self.n, self.d = rows.shape
         if np.iscomplexobj(targets):
             raise SpecError("they are complex, and real numbers are needed; take their real part", "targets")
         if not 0 < threshold < np.inf:
             raise SpecError(f"the threshold is {threshold}; eigenvalues of AᵀA are compared with a positive number")
-        self._rows, self._targets = rows.astype(np.float64, copy=False), vector("targets", targets, self.n)
+        self._rows, self._targets = rows, vector("targets", targets, self.n)
         self.threshold, self.accuracy = float(threshold), accuracy
 
     def correlation(self) -> Floats:
