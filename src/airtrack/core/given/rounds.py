@@ -24,6 +24,13 @@ class Rounds(Oracle):
     log     notes action and array, and refuses what is no action
 
     The learner works out by itself what its action gained; the judge does so from its own log, hence regret is exact.
+
+    >>> import numpy as np
+    >>> from types import SimpleNamespace
+    >>> log = SimpleNamespace(note=lambda action, revealed: None)  # takes everything for an action
+    >>> game = Rounds(d=2, reveal=lambda t: np.eye(2)[t % 2], log=log)
+    >>> game.play(np.ones(2)), game.play(np.ones(2)), game.counts["rounds"]
+    (array([1., 0.]), array([0., 1.]), 2)
     """
 
     def __init__(self, *, d: int, reveal: Callable[[int], Floats], log: Plays) -> None:
