@@ -11,7 +11,7 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from airtrack.core.given import Floats, Views
-from airtrack.sklearn.centred import centred
+from airtrack.sklearn.centring import centred
 from airtrack.sklearn.linear import held, seed_of
 from airtrack.solvers.spectral.lazy_cca import canonical
 

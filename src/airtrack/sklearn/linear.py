@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from airtrack.core.given import FiniteSum, Floats
-from airtrack.sklearn.centred import means
+from airtrack.sklearn.centring import means
 from airtrack.solvers.solution import Solution, attempt
 
 SMALL = 1 << 22  # entries, 32 MiB

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from airtrack.core.given import Floats, Regression
 from airtrack.core.meter import Meter
 from airtrack.core.streams import Streams
-from airtrack.sklearn.centred import centred, means
+from airtrack.sklearn.centring import centred, means
 from airtrack.sklearn.linear import Linear, held, seed_of
 from airtrack.solvers.spectral.lanczos import lanczos
 from airtrack.solvers.spectral.quick_pcr import QuickPcr, degree_within, margin, matrix_sign, sign_series

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from airtrack.core.given import Floats
 from airtrack.core.part import SpecError, build
 from airtrack.core.streams import Streams
-from airtrack.sklearn.centred import centred
+from airtrack.sklearn.centring import centred
 from airtrack.sklearn.linear import seed_of
 from airtrack.solvers.spectral.history_pca import History, HistoryPca
 from airtrack.solvers.spectral.oja import Oja, OjaState
