@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from airtrack.core.given.gap import duality_gap
 from airtrack.core.given.oracle import Floats, Ints, Oracle
 from airtrack.core.given.rows import (
     Sparse,
+    add,
     matrix,
     part,
     refuse_labels,
@@ -33,29 +34,26 @@ GATHERED = 1 << 24  # bytes of rows that are gathered at a time from data that a
 AT_ONCE = 1 << 17  # entries of a matrix that a pass takes at a time: 1 MiB, a second-level cache
 
 
-@dataclass
 class _Seen:
     """What the last full pass found: the mean loss at x, its gradient, the mean of |wᵢ φ'ᵢ|; whether it was charged.
 
-    The gradient is the array that the asker got, who may have changed it since: `print` would tell.
+    Of x it keeps a print and not a copy. The gradient is the array that the asker got, who may have changed it since:
+    its print would tell.
     """
 
-    x: Floats
-    loss: float
-    gradient: Floats
-    pull: float
-    paid: bool = False
-
-    def __post_init__(self) -> None:
-        self.print = self._print()
-
-    def _print(self) -> tuple[float, float]:
-        with np.errstate(all="ignore"):
-            return float(self.gradient.sum()), float(np.vdot(self.gradient, self.gradient))
+    def __init__(self, x: Floats, loss: float, gradient: Floats, pull: float, paid: bool) -> None:
+        self.loss, self.gradient, self.pull, self.paid = loss, gradient, pull, paid
+        self._prints = _print(x), _print(gradient)
 
     def holds(self, x: Floats) -> bool:
         """Whether it was at x, and is as it was."""
-        return np.array_equal(x, self.x) and np.array_equal(self.print, self._print(), equal_nan=True)
+        return self._prints == (_print(x), _print(self.gradient))
+
+
+def _print(array: Floats) -> tuple[int, bytes]:
+    """What tells an array from others: chances are 2⁻³² that a checksum alone does not, so that its length joins."""
+    with np.errstate(all="ignore"):
+        return crc32(np.ascontiguousarray(array)), np.vdot(array, array).tobytes()
 
 
 class FiniteSum(Oracle):
@@ -181,17 +179,19 @@ class FiniteSum(Oracle):
         self._charge(self.n, products=self.n)
         seen, joined = self._rows @ v, v.ndim > 1  # classes in one product
         seen = self.loss.bend(curves, seen) if joined else np.multiply(seen, curves, out=seen)
-        product = turn(self._rows) @ seen
-        product += (self.ridge if joined else np.ravel(self.ridge)) * v
+        product = self._rows.T @ seen
+        add(product, self.ridge if joined else np.ravel(self.ridge), v)
         return product
 
     def gram(self, curves: Floats) -> Floats:
         """Σ curvesᵢ aᵢ aᵢᵀ + l2 [d, d], curves ≥ 0; charges n ⌈d/4⌉: as many multiplications as that many gradients."""
         self._charge(self.n * -(-self.d // 4), grams=1)
         total = np.zeros((self.d, self.d))
-        for where, rows in self._blocks():
-            scaled = (rows.toarray() if self.sparse else rows) * np.sqrt(curves[where])[:, None]
+        for where, rows in self._blocks(self._copied, filled=True):
+            scaled = rows.toarray() if self.sparse else rows.astype(np.float64)
+            scaled *= np.sqrt(curves[where])[:, None]
             total += scaled.T @ scaled
+            del scaled  # before the next is made
         total[np.diag_indices(self.d)] += self.ridge
         return total
 
@@ -201,7 +201,8 @@ class FiniteSum(Oracle):
         total, curves = np.zeros(self.d), np.broadcast_to(curves, self.n)
         for where, rows in self._blocks(self._copied):
             total += turn(squared(rows)) @ curves[where]
-        return total + self.ridge
+        total += self.ridge
+        return total
 
     def prox(self, v: Floats, step: float, ridge: bool = True) -> Floats:
         """argmin over x of ψ(x) + (l2/2) ‖x‖² + ‖x − v‖²/(2 step); without `ridge`, l2 is left out."""
@@ -397,12 +398,15 @@ class FiniteSum(Oracle):
         full /= self.n
         if self.linear is not None:
             full += self.linear
-        self._seen = _Seen(x.copy(), total / self.n, full, pull / self.n, paid)
+        self._seen = _Seen(x, total / self.n, full, pull / self.n, paid)
         return full
 
-    def _blocks(self, at_once: int = AT_ONCE) -> Iterator[tuple[slice, Any]]:
-        """All rows, some at a time: what is computed of them then needs little room, and they are read once."""
-        entries = len(self._rows.data) if self.sparse else self.n * self.d
+    def _blocks(self, at_once: int = AT_ONCE, filled: bool = False) -> Iterator[tuple[slice, Any]]:
+        """All rows, some at a time: what is computed of them then needs little room, and they are read once.
+
+        filled: the zeros of sparse rows count as entries, as they will be filled in.
+        """
+        entries = len(self._rows.data) if self.sparse and not filled else self.n * self.d
         count = max(256, at_once * self.n // max(entries, 1))
         if isinstance(self._rows, Blocks):
             for block, rows in self._rows:

@@ -11,6 +11,8 @@ from airtrack.core.given.blocks import Blocks
 from airtrack.core.given.oracle import Floats
 from airtrack.core.part import SpecError
 
+FEW = 1 << 11  # entries of vectors that are worked on at a time: 16 KiB, half a first-level cache
+
 
 class Sparse(NamedTuple):
     """Compressed sparse rows, as compiled loops take them."""
@@ -167,3 +169,10 @@ def squared(rows: Any) -> Any:
         return rows * rows
     entries = np.square(rows.data, dtype=np.float64)
     return _made(type(rows), rows.shape, entries, rows.indices, rows.indptr)
+
+
+def add(total: Floats, factor: Any, v: Floats) -> None:
+    """total += factor · v, without a third array as large; the factor is a number, or one for every v."""
+    for start in range(0, len(v), FEW):
+        where = slice(start, start + FEW)
+        total[where] += (factor if np.size(factor) == 1 else factor[where]) * v[where]

@@ -93,11 +93,10 @@ def sampling(given: FiniteSum, by: str) -> tuple[Sampler, Floats, float]:
         raise SpecError("every row is zero, or has the weight zero: there is nothing to learn from; check the data")
     if by == "uniform":
         return Sampler(given.n, None), given.factors, float(sizes.max())
-    return (
-        Sampler(given.n, sizes),
-        given.weights * (sizes.mean() / np.where(sizes > 0, sizes, np.inf)),
-        float(sizes.mean()),
-    )
+    sampler, mean = Sampler(given.n, sizes), float(sizes.mean())
+    np.divide(mean, sizes, out=sizes, where=sizes > 0)
+    sizes *= given.factors
+    return sampler, sizes, mean
 
 
 @njit(cache=True, nogil=True)

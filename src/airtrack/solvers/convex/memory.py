@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 from numba import njit
 
@@ -31,14 +33,16 @@ def remember(given: FiniteSum, meter: Meter, streams: Streams, name: str, step: 
     x, mean, slopes, weights = state["x"], state["mean"], state["slopes"], given.factors
     maps = tables([_one_step(decay) for decay in decays], given.n if given.sparse else 0)
     while meter.live(1):
-        order = sampler.draw((streams / "indices").rng(state["epoch"]), given.components(given.n))
-        for rows, labels, at, ids in given.visits(order):
+        rng, count = (streams / "indices").rng(state["epoch"]), given.components(given.n)
+        orders = iter([sampler.draw(rng, count)]) if given.sparse else sampler.chunks(rng, count)
+        for rows, labels, at, ids in chain.from_iterable(map(given.visits, orders)):
             if given.sparse:
                 late[:] = 0
                 _sparse(given.loss, rows, labels, ids, weights, slopes, x, mean, late, maps, law, decays[0], head)
             else:
                 data = (rows, labels, at, ids, weights)
                 _dense(given.loss, given.penalty, data, slopes, x, mean, law, decays[0], head)
+        del orders, at, ids  # before the next are drawn
         if not np.isfinite(x).all():
             raise Diverged(f"{name} left the finite numbers in epoch {state['epoch']}; it is stable for step ≤ 1")
         meter.offer(x.copy())

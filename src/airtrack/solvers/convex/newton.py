@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from airtrack.core.given import FiniteSum, Floats
+from airtrack.core.given.rows import add
 from airtrack.core.penalties import Nothing
 from airtrack.solvers.rules import unfit
 
@@ -24,19 +25,21 @@ def check(given: FiniteSum, name: str) -> None:
 
 
 def look(given: FiniteSum, x: Floats) -> tuple[Floats, float]:
-    """∇F(x) [d] and F(x), for n gradients."""
-    g = given.gradient(x)[0] + given.ridge * x
+    """∇F(x) [d], without that of l2, and F(x), for n gradients."""
+    g = given.gradient(x)[0]
     return g, given.value(x)
 
 
-def along(given: FiniteSum, x: Floats, g: Floats, f: float, move: Floats) -> tuple[Floats, Floats, float]:
-    """x − t · move, with ∇F and F there, for the first t of 1, ½, ¼ … that decreases F enough; n gradients a t.
+def along(given: FiniteSum, x: Floats, f: float, move: Floats, slope: float) -> tuple[Floats, Floats, float]:
+    """x − t · move, with what `look` finds there, for the first t of 1, ½, ¼ … that decreases F enough.
 
-    g and f are those at x. Near the optimum, where differences of F are rounding errors, t = 1.
+    A t costs n gradients; f is F(x), slope = ⟨∇F(x), move⟩. Near the optimum, where differences of F are rounding
+    errors, t = 1.
     """
-    slope, t = float(g @ move), 1.0
+    t = 1.0
     while True:
-        y = x - t * move
+        y = x.copy()
+        add(y, -t, move)
         ahead, value = look(given, y)
         if value <= f - SUFFICIENT * t * slope or slope <= 1e-11 * abs(f) or t < 1e-10:
             return y, ahead, value

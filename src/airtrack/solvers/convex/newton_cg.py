@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from airtrack.core.given import FiniteSum, Floats
+from airtrack.core.given.rows import add
 from airtrack.core.meter import BudgetSpent, Meter
 from airtrack.core.part import part
 from airtrack.core.streams import Streams
@@ -46,37 +47,42 @@ class NewtonCg:
         x = given.zero() if state is None else state["x"]
         with suppress(BudgetSpent):
             g, f = look(given, x) if state is None else (state["g"], state["f"])
-            first = float(np.linalg.norm(g)) if state is None else state["first"]
+            first = float(np.linalg.norm(g + given.ridge * x)) if state is None else state["first"]
             meter.offer(x)
             while meter.live(given.n):
-                x, g, f = along(given, x, g, f, _solve(given, x, g, first))
+                add(g, np.ravel(given.ridge), x)
+                move, slope = _solve(given, x, g, first)
+                x, g, f = along(given, x, f, move, slope)
+                del move  # two vectors less while the judge looks
                 meter.offer(x)
                 meter.save(lambda: {"x": x, "g": g, "f": f, "first": first})
         return x
 
 
-def _solve(given: FiniteSum, x: Floats, g: Floats, first: float) -> Floats:
-    """H⁻¹ g, about."""
+def _solve(given: FiniteSum, x: Floats, g: Floats, first: float) -> tuple[Floats, float]:
+    """p, about H⁻¹ g, and ⟨g, p⟩; g is written over, as six vectors are all that these steps hold."""
     curves = given.curvature(x)
     scale = given.diagonal(curves)
     scale[scale <= 0] = 1.0
     np.reciprocal(scale, out=scale)
     size = float(np.linalg.norm(g))
     enough = min(0.5, float(np.sqrt(size / first))) * size if first > 0 else 0.0
-    found, rest, along = np.zeros_like(g), g.copy(), scale * g
-    energy = float(rest @ along)
+    rest, along = g, scale * g
+    found, slope, energy = np.zeros_like(g), 0.0, float(rest @ along)
     for _ in range(2 * given.d):
         product = given.hessian(curves, along)
         bend = float(along @ product)
         if not bend > 0:
             break
-        found += energy / bend * along
-        product *= energy / bend
-        rest -= product
+        length = energy / bend
+        add(found, length, along)
+        slope += length * energy  # ⟨g, along⟩ is the energy of this step: g − rest is orthogonal to `along`
+        add(rest, -length, product)
         if np.linalg.norm(rest) <= enough:
             break
         np.multiply(scale, rest, out=product)
         before, energy = energy, float(rest @ product)
         along *= energy / before
         along += product
-    return found if found.any() else scale * g
+        del product  # before the next is made
+    return (found, slope) if slope > 0 else (scale * g, energy)

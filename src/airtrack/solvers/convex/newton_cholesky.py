@@ -64,14 +64,16 @@ class NewtonCholesky:
                 g, f = look(given, x)
                 meter.offer(x)
             while meter.live(given.n):
-                move = g if factors is None else _move(given, factors, g)
-                if factors is None or float(g @ move) > AGAIN * left:
+                slope = g + given.ridge * x
+                move = slope if factors is None else _move(given, factors, slope)
+                if factors is None or float(slope @ move) > AGAIN * left:
                     hessian = given.gram(given.curvature(x))
                     given.components(-(-(given.d**2) // 12))
                     factors = _factors(hessian)
-                    move = _move(given, factors, g)
-                left = float(g @ move)
-                x, g, f = along(given, x, g, f, move)
+                    del hessian
+                    move = _move(given, factors, slope)
+                left = float(slope @ move)
+                x, g, f = along(given, x, f, move, left)
                 meter.offer(x)
                 meter.save(lambda: {"x": x, "g": g, "f": f, "factors": factors, "left": left})
         return x

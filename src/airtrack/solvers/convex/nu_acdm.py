@@ -113,12 +113,14 @@ class NuAcdm:
             slopes, v = dual_start(given)
             image = np.column_stack([v, np.zeros(given.d)])
             state = {"epoch": 0, "m": facts[:, ROOT] * slopes, "D": np.zeros(given.n), "image": image}
-        facts[:, M], facts[:, D], image = state["m"], state["D"], state["image"].copy()
+        facts[:, M], facts[:, D], image = state.pop("m"), state.pop("D"), state.pop("image").copy()
+        del chances
         x, loop = image[:, 0] + law.y * image[:, 1], _dual_sparse if given.sparse else _dual_dense
         while meter.live(1):
             order = sampler.draw(streams.rng(state["epoch"]), given.components(given.n))
             for rows, labels, at, ids in given.visits(order):
                 loop(given.loss, rows, labels, at, ids, facts, image, tuple(law), given.l2 * given.n)
+            del order, ids, at  # before the next are drawn
             x = image[:, 0] + law.y * image[:, 1]
             meter.offer(x)
             state["epoch"] += 1

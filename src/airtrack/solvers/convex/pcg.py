@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from airtrack.core.given import FiniteSum, Floats
+from airtrack.core.given.rows import add
 from airtrack.core.losses import Squared
 from airtrack.core.meter import Meter
 from airtrack.core.part import part
@@ -15,6 +16,7 @@ from airtrack.core.streams import Streams
 from airtrack.solvers.rules import unfit
 
 FRESH = 50  # steps after which the residual is computed anew: the recurrence drifts by rounding
+KEPT = ("x", "r", "p", "scale", "energy", "first", "steps")  # in a checkpoint
 SPENT = 1e-14  # of the first residual's energy: nothing is left to gain from the directions so far
 
 
@@ -59,21 +61,16 @@ class Pcg:
                 scale = given.diagonal(curves)
                 scale[scale <= 0] = 1.0
                 np.reciprocal(scale, out=scale)
-            state = {
-                "x": x,
-                "r": np.zeros(given.d),
-                "p": np.zeros(given.d),
-                "scale": scale,
-                "energy": 0.0,
-                "first": 0.0,
-            }
-            state["steps"] = 0
-        x, r, p, scale, energy, first = (state[name] for name in ("x", "r", "p", "scale", "energy", "first"))
-        steps = state["steps"]
+            r = p = np.zeros(0)  # the first step makes them
+            energy, first, steps = 0.0, 0.0, 0
+        else:
+            x, r, p, scale, energy, first, steps = (state.pop(name) for name in KEPT)
         while meter.live(given.n):
             if steps % FRESH == 0 or energy <= SPENT * first:
-                r = -given.gradient(x)[0]
-                r -= given.ridge * x
+                del r  # before the next is made
+                r = given.gradient(x)[0]
+                np.negative(r, out=r)
+                add(r, -np.ravel(given.ridge), x)
                 fresh = float(r @ (scale * r))
                 if energy <= SPENT * first:  # begin
                     p, first = scale * r, fresh
@@ -82,14 +79,15 @@ class Pcg:
                 product = given.hessian(curves, p)
                 bend = float(p @ product)
                 length = energy / bend if bend > 0 else 0.0
-                x = x + length * p
-                product *= length
-                r = r - product
+                x = x.copy()
+                add(x, length, p)
+                add(r, -length, product)
                 np.multiply(scale, r, out=product)
                 before, energy = energy, float(r @ product)
                 p *= energy / before
                 p += product
+                del product  # before the next is made
             meter.offer(x)
             steps += 1
-            meter.save(lambda: dict(zip(state, (x, r, p, scale, energy, first, steps))))
+            meter.save(lambda: dict(zip(KEPT, (x, r, p, scale, energy, first, steps))))
         return x
