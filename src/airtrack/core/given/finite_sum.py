@@ -18,6 +18,7 @@ from airtrack.core.given.rows import (
     add,
     matrix,
     part,
+    pieces,
     refuse_labels,
     refuse_nonfinite,
     refuse_one_class,
@@ -380,21 +381,39 @@ class FiniteSum(Oracle):
     def _look(self, x: Floats, slopes: Floats | None, out: Floats | None = None, paid: bool = False) -> Floats:
         """One pass over the rows: the gradient; the slopes, if there is room for them; the value, for `certificate`."""
         self._seen, total, pull = None, 0.0, 0.0
-        full: Floats = np.empty(self.shape) if out is None else out
-        full[:] = 0
-        for where, rows in self._blocks():
-            with np.errstate(over="ignore", invalid="ignore"):  # x may have left the finite numbers: who asked will see
-                margins, labels = rows @ x, self._labels[where]
-                if isinstance(self._rows, Blocks) and not np.isfinite(margins).all():
-                    refuse_nonfinite(rows, where.start)
-                values, own = self.loss.value(margins, labels), self.loss.slope(margins, labels)
-                if slopes is not None:
-                    slopes[where] = own
-                if self._weights is not None:
-                    w = self._weights[where]
-                    values, own = values * w, own * w.reshape(-1, *[1] * (own.ndim - 1))
-                total, pull = total + float(values.sum()), pull + float(np.abs(own).sum())
-                full += turn(rows) @ own
+
+        def pulls(margins: Floats, where: slice) -> Floats:
+            """wᵢ φ', once losses and slopes have been noted."""
+            nonlocal total, pull
+            labels = self._labels[where]
+            values, own = self.loss.value(margins, labels), self.loss.slope(margins, labels)
+            if slopes is not None:
+                slopes[where] = own
+            if self._weights is not None:
+                w = self._weights[where]
+                values, own = values * w, own * w.reshape(-1, *[1] * (own.ndim - 1))
+            total, pull = total + float(values.sum()), pull + float(np.abs(own).sum())
+            return own
+
+        with np.errstate(over="ignore", invalid="ignore"):  # x may have left the finite numbers: who asked will see
+            if self.sparse:  # two products with all rows: a vector as wide as x for each of many blocks costs more
+                margins = self._rows @ x
+                for few in pieces(self.n):
+                    margins[few] = pulls(margins[few], few)
+                if self._weights is None and slopes is not None:
+                    margins = slopes  # the same numbers, and one vector less
+                product = self._rows.T @ margins
+                full = product if out is None else out
+                full[:] = product
+                del product
+            else:
+                full = np.empty(self.shape) if out is None else out
+                full[:] = 0
+                for where, rows in self._blocks():
+                    margins = rows @ x
+                    if isinstance(self._rows, Blocks) and not np.isfinite(margins).all():
+                        refuse_nonfinite(rows, where.start)
+                    full += rows.T @ pulls(margins, where)
         full /= self.n
         if self.linear is not None:
             full += self.linear
