@@ -323,7 +323,8 @@ def _t_interval(d: Array, alpha: float) -> tuple[float, float]:
 
 
 def _exp(x: float) -> float | None:
-    return math.exp(x) if x < 700 else None
+    """A ratio; None where it is unbounded, in favour of either arm."""
+    return math.exp(x) if abs(x) < 700 else None
 
 
 def _finite(x: float) -> float | None:

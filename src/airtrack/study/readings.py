@@ -73,7 +73,7 @@ def pair(
     summary = {
         **_moments("a", x[~failed_x]),
         **_moments("b", y[~failed_y]),
-        "correlation": float(np.corrcoef(u, v)[0, 1]) if len(u) > 2 and np.ptp(u) > 0 and np.ptp(v) > 0 else None,
+        "correlation": _correlation(u, v) if len(u) > 2 and np.ptp(u) > 0 and np.ptp(v) > 0 else None,
         "notes": notes,
     }
     d, raw = (_advantage(sign * p, sign * q, failed_x, failed_y) for p, q in ((tx, ty), (x, y)))
@@ -114,6 +114,12 @@ def on_scale(values: Array, scale: Scale, *, floor: float = 1e-300, trials: floa
     if scale == "logit":
         return np.log(trials * values + 0.5) - np.log(trials - trials * values + 0.5)
     return values
+
+
+def _correlation(x: Array, y: Array) -> float:
+    """Pearson's, of readings that vary: scaled first, as squares of the least and the largest numbers are 0 and ∞."""
+    u, v = (w / np.abs(w).max() for w in (x, y))
+    return float(np.corrcoef(u, v)[0, 1])
 
 
 def _moments(arm: str, x: Array) -> dict[str, float | None]:

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -303,6 +303,13 @@ def test_a_factor_without_bound_is_told_by_its_least_value():
         assert "by at least a factor of 4.56 (work" in str(v)
 
 
+def test_a_factor_has_no_estimate_where_an_arm_never_arrives_whichever_it_is():
+    quick, never = [10, 12, 9, 11, 10, 13, 10, 11], [NAN] * 8
+    for v in (compare_times(quick, never), compare_times(never, quick)):
+        assert (v.effect, v.effect_interval) == (None, (None, None))
+        assert "by a factor" not in str(v)
+
+
 def test_a_censored_time_is_the_worst_rank_and_two_are_tied():
     a = [10, 12, 9, 11, 10, 13, 12, NAN]
     b = [40, 50, 45, 41, 38, 44, NAN, NAN]
@@ -418,6 +425,7 @@ def test_units_do_not_matter_on_the_linear_scale(rows, factor, shift):
 @given(
     st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=9), st.sampled_from(["high", "low"])
 )
+@example([0.0, 0.0, 4.3e-247], "high")
 def test_any_floats_give_a_sentence_without_warnings(values, better):
     v = compare(values, values[::-1], better=better, smallest_effect=0.1, names=("x", "y"))
     assert "nan" not in str(v)
