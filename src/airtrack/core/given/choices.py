@@ -24,7 +24,10 @@ class Choices(Pieces):
     """
 
     def __init__(self, values: Floats, capacity: Floats) -> None:
-        values, capacity = np.array(values, np.float64), np.array(capacity, np.float64)
+        try:
+            values, capacity = np.array(values, np.float64), np.array(capacity, np.float64)
+        except (ValueError, TypeError):
+            raise SpecError("values and capacities are a table and a row of numbers, and these are not") from None
         if values.ndim != 2 or capacity.shape != values.shape[1:]:
             raise SpecError(f"{capacity.shape} capacities do not fit values of shape {values.shape}", "capacity")
         if not np.isfinite(values).all():

@@ -11,6 +11,7 @@ from airtrack.core.given import Env, Floats
 from airtrack.core.meter import Meter
 from airtrack.core.part import part
 from airtrack.core.streams import Streams
+from airtrack.solvers.episodes.ucb_q import greedy
 
 BLOCK = 1024  # episodes whose choices are drawn together
 OFFERS = 200  # answers shown a trial; a policy is written out each time
@@ -64,15 +65,9 @@ class EpsGreedy:
                 s = after
             episode += 1
             if episode % every == 0:
-                meter.offer(greedy(quality))
+                meter.offer(greedy(quality[:-1]))
             meter.save(lambda: _state(episode, quality, visits))
-        return greedy(quality)
-
-
-def greedy(quality: Any) -> Floats:
-    """The policy [H, S, A] of the best actions, the first of several, from Q [H + 1, S, A]."""
-    table = np.array(quality)[:-1]
-    return np.eye(table.shape[-1])[table.argmax(-1)]
+        return greedy(quality[:-1])
 
 
 def _state(episode: int, quality: Any, visits: Any) -> dict[str, Any]:
