@@ -188,9 +188,8 @@ class FiniteSum(Oracle):
         """Σ curvesᵢ aᵢ aᵢᵀ + l2 [d, d], curves ≥ 0; charges n ⌈d/4⌉: as many multiplications as that many gradients."""
         self._charge(self.n * -(-self.d // 4), grams=1)
         total = np.zeros((self.d, self.d))
-        for where, rows in self._blocks(self._copied, filled=True):
-            scaled = rows.toarray() if self.sparse else rows.astype(np.float64)
-            scaled *= np.sqrt(curves[where])[:, None]
+        for where, rows in self._blocks(AT_ONCE // 2, filled=True):  # rows and their copy
+            scaled = (rows.toarray() if self.sparse else rows) * np.sqrt(curves[where])[:, None]
             total += scaled.T @ scaled
             del scaled  # before the next is made
         total[np.diag_indices(self.d)] += self.ridge
