@@ -36,6 +36,7 @@ class NewtonCg:
     accepts: ClassVar[type] = FiniteSum
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
+    version: ClassVar[int] = 2  # checkpoints hold the gradient without that of l2
 
     def refuse(self, given: FiniteSum) -> None:
         """Raises `SpecError` for a sum that it cannot take."""

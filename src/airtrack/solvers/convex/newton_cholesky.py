@@ -44,6 +44,7 @@ class NewtonCholesky:
     accepts: ClassVar[type] = FiniteSum
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
+    version: ClassVar[int] = 2  # checkpoints hold the gradient without that of l2
 
     def step_cost(self, given: FiniteSum) -> int:
         """Gradients of one step with a fresh Hessian whose first length is taken."""
