@@ -33,9 +33,9 @@ def passes(solver, task, seed, most=3000, target=1e-6):
     return meter.spent / N if meter.reached else np.inf
 
 
-def conditioned(times):
-    """Logistic regression at κ = times · n."""
-    return Logistic(n=N, d=50, kappa=times * N)
+def conditioned(times, decay=2.0):
+    """Logistic regression at κ = times · n, columns scaled by j^−decay."""
+    return Logistic(n=N, d=50, kappa=times * N, decay=decay)
 
 
 @pytest.mark.parametrize("params", ["theory", "practical"])
@@ -47,11 +47,12 @@ def test_katyusha_takes_three_times_as_long_at_ten_times_the_condition(params):
     assert 2.5 <= high / middle <= 3.3
 
 
-def test_svrg_slows_in_proportion_to_the_condition():
-    """Ten a decade, as its bound says, and nearly that here. Elsewhere 5 to 7 were measured: the better the data are
-    conditioned without σ, the less; at decay 1.7 it is 7.4. Hence no upper limit below the bound's."""
-    few, many = (np.mean([passes(Svrg(), conditioned(f), s, most=5000) for s in (0, 1)]) for f in (10, 100))
-    assert 5 <= many / few <= 10.5
+@pytest.mark.parametrize(("decay", "low", "high"), [(2.0, 8, 10.5), (1.6, 5, 7)])
+def test_svrg_slows_in_proportion_to_the_condition(decay, low, high):
+    """Ten a decade, as its bound says, and nearly that where σ is all the strong convexity there is. The better the data
+    are conditioned without σ, the less: 5.9 were measured elsewhere, and decay 1.6 is a case of that kind (1.4: 3.2)."""
+    few, many = (np.mean([passes(Svrg(), conditioned(f, decay), s, most=5000) for s in (0, 1, 2)]) for f in (10, 100))
+    assert low <= many / few <= high
 
 
 def test_the_step_without_a_proof_is_worth_seven():
