@@ -28,6 +28,8 @@ class Bench:
         return path
 
     def start(self, *words, **environment):
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what it starts with &
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
             [sys.executable, "-m", "airtrack.cli", *map(str, words)],
             cwd=self.folder,

@@ -42,7 +42,7 @@ def remember(given: FiniteSum, meter: Meter, streams: Streams, name: str, step: 
             else:
                 data = (rows, labels, at, ids, weights)
                 _dense(given.loss, given.penalty, data, slopes, x, mean, law, decays[0], head)
-        del orders, at, ids  # before the next are drawn
+        orders = at = ids = None  # before the next are drawn
         if not np.isfinite(x).all():
             raise Diverged(f"{name} left the finite numbers in epoch {state['epoch']}; it is stable for step ≤ 1")
         meter.offer(x.copy())

@@ -120,7 +120,7 @@ class NuAcdm:
             order = sampler.draw(streams.rng(state["epoch"]), given.components(given.n))
             for rows, labels, at, ids in given.visits(order):
                 loop(given.loss, rows, labels, at, ids, facts, image, tuple(law), given.l2 * given.n)
-            del order, ids, at  # before the next are drawn
+            order = ids = at = None  # before the next are drawn
             x = image[:, 0] + law.y * image[:, 1]
             meter.offer(x)
             state["epoch"] += 1
