@@ -14,7 +14,8 @@ TASK = {"name": "depo", "n": 5, "hops": 2}
 
 def shown(count=7, **options):
     workers = options.pop("workers", 0)
-    context = {"multiprocessing_context": "spawn"} if workers else {}
+    # a spawned worker, let go while its sender thread holds a tensor, may abort as its interpreter ends
+    context = {"multiprocessing_context": "forkserver"} if workers else {}
     loader = DataLoader(at.train.TokenDataset(TASK, size=4, **options), batch_size=None, num_workers=workers, **context)
     return list(islice(loader, count))
 
