@@ -351,12 +351,14 @@ def test_float32_rows_are_their_float64_values(solver, params):
 # ------------------------------------------------------------------------------------------------------------ sampling
 
 
-def test_aliases_have_exactly_the_chances_asked_for():
+def test_aliases_have_the_chances_asked_for():
+    """Where nothing is rounded, exactly; else every giver and taker adds half a unit of the 24th bit."""
     for sizes in (np.array([1.0]), np.array([3.0, 1.0]), np.array([0.0, 1.0, 0.0, 5.0]), weighted(1000) ** 4):
         sampler, n = Sampler(len(sizes), sizes), len(sizes)
-        chance = sampler._keep / n
-        np.add.at(chance, sampler._other, (1 - sampler._keep) / n)
-        np.testing.assert_allclose(chance, sizes / sizes.sum(), atol=1e-14)
+        keep = sampler._keep.astype(np.float64)
+        chance = (keep + np.bincount(sampler._other, 1 - keep, n)) / n
+        rounded = (1 + np.bincount(sampler._other, minlength=n)) * 2.0**-25 / n
+        assert (np.abs(chance - sizes / sizes.sum()) <= rounded + 1e-14).all()
 
 
 def test_draws_follow_the_chances():

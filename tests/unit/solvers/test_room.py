@@ -37,3 +37,9 @@ def test_a_wide_sum_takes_six_vectors_and_a_tall_one_two(name):
     words(name, FEW, FEW)  # compiled
     assert words(name, FEW, MANY) < 6 * MANY + BLOCKS
     assert words(name, MANY, FEW) < 2 * MANY + 8 * FEW + BLOCKS
+
+
+def test_a_dual_with_momentum_takes_three_of_the_rows():
+    words("nu_acdm", FEW, FEW)
+    assert words("nu_acdm", FEW, MANY) < 6 * MANY + BLOCKS
+    assert words("nu_acdm", MANY, FEW) < 3 * MANY + 8 * FEW + BLOCKS

@@ -47,6 +47,7 @@ class ClusterAcdm:
 
     clusters: Annotated[int, Ge(1)] = 20
 
+    version: ClassVar[int] = 2
     accepts: ClassVar[type] = FiniteSum
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {"clusters": 3}

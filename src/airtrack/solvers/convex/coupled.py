@@ -183,7 +183,7 @@ def _sparse(loss, data, place, maps, steps, pull, head, averaged, done):  # prag
     tau, hold, alpha, decay = steps
     rest = 1 - tau - hold
     for t in range(len(ids)):
-        fetch(rows, labels, slopes, ids, t)
+        fetch(rows, labels, scale, slopes, ids, t)
         i, u, now = ids[t], 0.0, done + t
         first, last = starts[i], starts[i + 1]
         for k in range(first, last):

@@ -25,10 +25,10 @@ def check(given: FiniteSum, name: str) -> None:
         raise SpecError(f"{fact}; use the reduction adapt_reg with solver: {name}")
 
 
-def dual_start(given: FiniteSum) -> tuple[Floats, Floats]:
-    """Slopes [n] and v [d] to begin with: 0, for nothing, or those at a start that is not 0, for n gradients."""
-    c = np.zeros(given.d) if given.linear is None else given.linear
+def dual_start(given: FiniteSum, slopes: Floats) -> Floats:
+    """v [d] to begin with, for slopes of 0 [n], which stay so for nothing, or for n gradients become those at `start`
+    where that is not 0."""
     if not given.start.any():
-        return np.zeros(given.n), -c / given.l2
-    full, slopes = given.gradient(given.start)
-    return slopes, -full / given.l2
+        return np.zeros(given.d) if given.linear is None else -given.linear / given.l2
+    full, slopes[:] = given.gradient(given.start)
+    return -full / given.l2

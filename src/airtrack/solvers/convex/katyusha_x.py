@@ -44,6 +44,7 @@ class KatyushaX:
     step: Annotated[float, Gt(0)] = 1.0
     sampling: Literal["uniform", "smoothness"] = "uniform"
 
+    version: ClassVar[int] = 2
     accepts: ClassVar[type] = FiniteSum
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}

@@ -90,7 +90,7 @@ def _sparse(loss, rows, labels, ids, weights, slopes, x, mean, late, maps, law, 
     entries, columns, starts = rows
     step, boost, share = law
     for t in range(len(ids)):
-        fetch(rows, labels, slopes, ids, t)
+        fetch(rows, labels, weights, slopes, ids, t)
         i, u = ids[t], 0.0
         first, last = starts[i], starts[i + 1]
         for k in range(first, last):

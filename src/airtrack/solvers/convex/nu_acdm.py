@@ -14,7 +14,7 @@ from airtrack.core.meter import Meter
 from airtrack.core.part import part
 from airtrack.core.penalties import Nothing
 from airtrack.core.streams import Streams
-from airtrack.solvers.compiled import QUICK, fetch, settle, shrink, slope
+from airtrack.solvers.compiled import QUICK, each, fetch, settle, shrink, slope
 from airtrack.solvers.convex.dual import check, dual_start
 from airtrack.solvers.convex.epochs import Sampler
 from airtrack.solvers.rules import unfit
@@ -35,17 +35,21 @@ class Momentum(NamedTuple):
     y: float  # in y
     z: float  # in z
     decay: float  # λ
+    total: float  # S
+    most: float  # max Lᵢ
+    convexity: float  # in the direction of its coordinate
+    beta: float
 
 
-def momentum(smooth: Floats, convexity: float, beta: float) -> tuple[Momentum, Floats, Floats]:
-    """The law for coordinates of these Lᵢ [m] and strong convexity σ in ‖·‖₂; chances p [m]; σ Lᵢ^β [m] with the σ of
-    the norm Σ Lᵢ^β xᵢ²."""
-    sizes = smooth ** ((1 - beta) / 2)
-    total, bends = float(sizes.sum()), convexity * (smooth / smooth.max()) ** beta
-    tau = 2 / (1 + np.sqrt(4 * total**2 * float(smooth.max()) ** beta / convexity + 1))
+def momentum(smooth: Floats, convexity: float, beta: float) -> tuple[Momentum, Floats]:
+    """The law for coordinates of these Lᵢ [m] and strong convexity σ in ‖·‖₂; Lᵢ^((1 − β)/2), to which chances are
+    proportional [m]."""
+    sizes, most = smooth ** ((1 - beta) / 2), float(smooth.max())
+    total = float(sizes.sum())
+    tau = 2 / (1 + np.sqrt(4 * total**2 * most**beta / convexity + 1))
     far = (1 - tau) / (2 - tau)
-    law = Momentum(tau, (1 - tau) * far, 1 / (2 - tau), -far, (1 - tau) ** 2)
-    return law, sizes / total, bends
+    law = Momentum(tau, (1 - tau) * far, 1 / (2 - tau), -far, (1 - tau) ** 2, total, most, convexity, beta)
+    return law, sizes
 
 
 @part("solver")
@@ -84,6 +88,7 @@ class NuAcdm:
     side: Literal["dual", "primal"] = "dual"
     beta: Annotated[float, Ge(0), Le(1)] = 0.0
 
+    version: ClassVar[int] = 2
     accepts: ClassVar[type] = FiniteSum
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
@@ -101,30 +106,32 @@ class NuAcdm:
         return (self._dual if self.side == "dual" else self._primal)(given, meter, streams / "indices")
 
     def _dual(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
-        convexity, facts = 1 / given.loss.bounds[1], np.zeros((given.n, 8))
-        facts[:, ROOT] = np.sqrt(given.weights)
-        facts[:, SMOOTH] = convexity + given.weights * given.squares / (given.l2 * given.n)
-        law, chances, facts[:, BEND] = momentum(facts[:, SMOOTH], convexity, self.beta)
-        facts[:, STIFF] = chances / law.tau * facts[:, BEND]
-        state, sampler = meter.resume(), Sampler(given.n, None if self.beta == 1 else chances)
+        convexity, smooth = 1 / given.loss.bounds[1], given.squares
+        smooth *= given.factors / (given.l2 * given.n)
+        smooth += convexity
+        law, smooth = momentum(smooth, convexity, self.beta)  # [n] once: Lᵢ is taken from the row when it is there
+        state, sampler = meter.resume(), Sampler(given.n, None if self.beta == 1 else smooth)
+        del smooth
         if state is None:
             if given.start.any() and not meter.live(given.n):
                 return given.zero()
-            slopes, v = dual_start(given)
-            image = np.column_stack([v, np.zeros(given.d)])
-            state = {"epoch": 0, "m": facts[:, ROOT] * slopes, "D": np.zeros(given.n), "image": image}
-        facts[:, M], facts[:, D], image = state.pop("m"), state.pop("D"), state.pop("image").copy()
-        del chances
-        x, loop = image[:, 0] + law.y * image[:, 1], _dual_sparse if given.sparse else _dual_dense
+            places, image = np.zeros((given.n, 2)), np.zeros((given.d, 2))
+            image[:, 0] = dual_start(given, places[:, M])
+            places[:, M] *= np.sqrt(given.factors)
+            state = {"epoch": 0, "places": places, "image": image}
+        places, image = state["places"], state["image"]
+        x, loop = _seen(image, law.y), _dual_sparse if given.sparse else _dual_dense
         while meter.live(1):
-            order = sampler.draw(streams.rng(state["epoch"]), given.components(given.n))
-            for rows, labels, at, ids in given.visits(order):
-                loop(given.loss, rows, labels, at, ids, facts, image, tuple(law), given.l2 * given.n)
-            order = ids = at = None  # before the next are drawn
-            x = image[:, 0] + law.y * image[:, 1]
+            scale = 1.0
+            for order in sampler.chunks(streams.rng(state["epoch"]), given.components(given.n)):
+                for rows, labels, at, ids in given.visits(order):
+                    data = (rows, labels, given.factors, at, ids)
+                    scale = loop(given.loss, data, places, image, law, given.l2 * given.n, scale)
+            _scale(places, image, scale)
+            x = _seen(image, law.y)
             meter.offer(x)
             state["epoch"] += 1
-            meter.save(lambda: state | {"m": facts[:, M].copy(), "D": facts[:, D].copy(), "image": image})
+            meter.save(lambda: dict(state))
         return x
 
     def _primal(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
@@ -134,143 +141,153 @@ class NuAcdm:
         rows = given.rows
         table = csc_matrix(csr_matrix(rows, shape=(given.n, given.d)) if given.sparse else rows)
         columns, weights = (table.data, table.indices, table.indptr), given.weights / given.n
-        facts = np.zeros((given.d, 8))
         state = meter.resume()
         if state is None:
-            image = np.zeros((given.n, 2))
+            places, image = np.zeros((given.d, 2)), np.zeros((given.n, 2))
             if x.any():
                 given.components(given.n)
-                image[:, 0] = table @ x
+                places[:, M], image[:, 0] = x, table @ x
             smooth = given.diagonal(weights * given.loss.bounds[1])
-            state = {"epoch": 0, "m": x, "D": np.zeros(given.d), "image": image, "smooth": smooth}
-        facts[:, M], facts[:, D], facts[:, SMOOTH], image = (
-            *(state[k] for k in ("m", "D", "smooth")),
-            state["image"].copy(),
-        )
-        law, chances, bends = momentum(facts[:, SMOOTH], given.l2, self.beta)
-        facts[:, STIFF] = chances / law.tau * bends
-        facts[:, TILT] = 0.0 if given.linear is None else given.linear
-        sampler, lengths = Sampler(given.d, None if self.beta == 1 else chances), np.diff(table.indptr)
-        x = facts[:, M] + law.y * facts[:, D]
+            state = {"epoch": 0, "places": places, "image": image, "smooth": smooth}
+        places, image, smooth = (state[k] for k in ("places", "image", "smooth"))
+        law, sizes = momentum(smooth, given.l2, self.beta)
+        tilt = np.zeros(given.d) if given.linear is None else given.linear
+        sampler, lengths = Sampler(given.d, None if self.beta == 1 else sizes), np.diff(table.indptr)
+        x = _seen(places, law.y)
         while meter.live(1):
             order = sampler.draw(streams.rng(state["epoch"]), given.d)
             work = np.cumsum(lengths[order]) * (given.n / max(table.nnz, 1))  # in gradients
             order = order[: np.searchsorted(work, given.components(max(1, int(np.ceil(work[-1])))), "right")]
             data = (*columns, given.labels, weights)
-            _primal_loop(given.loss, given.penalty, data, order, facts, image, tuple(law), given.l2)
-            x = facts[:, M] + law.y * facts[:, D]
+            _primal_loop(given.loss, given.penalty, data, order, places, image, smooth, tilt, law, given.l2)
+            x = _seen(places, law.y)
             meter.offer(x)
             state["epoch"] += 1
-            meter.save(lambda: state | {"m": facts[:, M].copy(), "D": facts[:, D].copy(), "image": image})
+            meter.save(lambda: dict(state))
         return x
 
 
-M, D, SMOOTH, STIFF, ROOT, BEND = range(6)  # of a coordinate's row, a line of cache: m, D, Lᵢ, A; √wᵢ, σᵢ
-TILT = ROOT  # of one of x: cⱼ
+def _seen(pairs: Floats, share: float) -> Floats:
+    """The first of every pair [m, 2], and so much of the second."""
+    x = share * pairs[:, 1]
+    x += pairs[:, 0]
+    return x
+
+
+M, D = range(2)  # of a coordinate's place
 LEAST = 1e-100  # of λᵏ, before D is scaled down
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _turn(facts, i, moved, law, scale):  # pragma: no cover  (compiled)
-    """What z's own step, from its contracted place to `moved` further, adds to m and to D."""
-    tau, _, far, _, decay = law
-    back = moved * facts[i, STIFF] / facts[i, SMOOTH]  # of y
-    both, apart = far * ((1 - tau) * back + moved), (back - moved) / (scale * decay)
-    facts[i, M] += both
-    facts[i, D] += apart
+def _stiff(smooth, law):  # pragma: no cover  (compiled)
+    """σᵢ and A of a coordinate, σᵢ being σ Lᵢ^β in the norm Σ Lᵢ^β xᵢ² of which σ is."""
+    if law.beta == 0:
+        return law.convexity, np.sqrt(smooth) / (law.total * law.tau) * law.convexity
+    bend = law.convexity * (smooth / law.most) ** law.beta
+    return bend, smooth ** ((1 - law.beta) / 2) / (law.total * law.tau) * bend
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _turn(places, i, moved, back, law, scale):  # pragma: no cover  (compiled)
+    """What is added to m and to D where z's own step is `moved`, from its contracted place, and y's is `back`."""
+    both, apart = law.y * ((1 - law.tau) * back + moved), (back - moved) / (scale * law.decay)
+    places[i, M] += both
+    places[i, D] += apart
     return both, apart
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _ahead(facts, i, law, scale):  # pragma: no cover  (compiled)
+def _ahead(places, i, law, scale):  # pragma: no cover  (compiled)
     """x, and z contracted."""
-    tau, near, _, behind, _ = law
-    x = facts[i, M] + near * scale * facts[i, D]
-    return x, (1 - tau) * (facts[i, M] + behind * scale * facts[i, D]) + tau * x
+    x = places[i, M] + law.near * scale * places[i, D]
+    return x, (1 - law.tau) * (places[i, M] + law.z * scale * places[i, D]) + law.tau * x
 
 
 @njit(cache=True, nogil=True)
-def _scale(facts, image, scale):  # pragma: no cover  (compiled)
-    for i in range(len(facts)):
-        facts[i, D] *= scale
+def _scale(places, image, scale):  # pragma: no cover  (compiled)
+    for i in range(len(places)):
+        places[i, D] *= scale
     for j in range(len(image)):
         image[j, 1] *= scale
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _best(loss, label, facts, i, u, law, scale):  # pragma: no cover  (compiled)
-    """How far z moves beyond its contracted place: a proximal step of φ* − (σᵢ/2) (·)², with g of the rest."""
-    x, z = _ahead(facts, i, law, scale)
-    root, bend = facts[i, ROOT], facts[i, BEND]
-    rest = max(facts[i, STIFF] - bend, 1e-12 * bend)  # p ≥ τ, so that only rounding makes it less
-    return root * settle(loss, u + bend * (z - x) / root, z / root, rest, label) - z
+def _move(loss, label, places, i, u, smooth, root, law, scale):  # pragma: no cover  (compiled)
+    """Moves a slope's coordinate, z by a proximal step of φ* − (σᵢ/2) (·)², with g of the rest; u = ⟨aᵢ, primal(x)⟩."""
+    x, z = _ahead(places, i, law, scale)
+    bend, stiff = _stiff(smooth, law)
+    rest = max(stiff - bend, 1e-12 * bend)  # p ≥ τ, so that only rounding makes it less
+    moved = root * settle(loss, u + bend * (z - x) / root, z / root, rest, label) - z
+    return _turn(places, i, moved, moved * stiff / smooth, law, scale)
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _dual_sparse(loss, rows, labels, at, ids, facts, image, law, ridge):  # pragma: no cover  (compiled)
-    entries, columns, starts = rows
-    scale, near, decay = 1.0, law[1], law[4]
+def _dual_sparse(loss, data, places, image, law, ridge, scale):  # pragma: no cover  (compiled)
+    (entries, columns, starts), labels, weights, _, ids = data
     for t in range(len(ids)):
-        fetch(rows, labels, facts, ids, t)
-        i, u, w = ids[t], 0.0, 0.0
-        first, last = starts[i], starts[i + 1]
-        if facts[i, ROOT] > 0:
+        fetch(data[0], labels, weights, places, ids, t)
+        i, u, w, square = ids[t], 0.0, 0.0, 0.0
+        first, last, weight = starts[i], starts[i + 1], each(weights, i)
+        if weight > 0:
             for k in range(first, last):
                 u += entries[k] * image[columns[k], 0]
                 w += entries[k] * image[columns[k], 1]
-            moved = _best(loss, labels[i], facts, i, u + near * scale * w, law, scale)
-            both, apart = _turn(facts, i, moved, law, scale)
-            both, apart = -facts[i, ROOT] / ridge * both, -facts[i, ROOT] / ridge * apart
+                square += entries[k] * entries[k]
+            smooth, root = law.convexity + weight * square / ridge, np.sqrt(weight)
+            both, apart = _move(loss, labels[i], places, i, u + law.near * scale * w, smooth, root, law, scale)
+            both, apart = -root / ridge * both, -root / ridge * apart
             for k in range(first, last):
                 image[columns[k], 0] += both * entries[k]
                 image[columns[k], 1] += apart * entries[k]
-        scale *= decay
+        scale *= law.decay
         if scale < LEAST:
-            _scale(facts, image, scale)
+            _scale(places, image, scale)
             scale = 1.0
-    _scale(facts, image, scale)
+    return scale
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _dual_dense(loss, rows, labels, at, ids, facts, image, law, ridge):  # pragma: no cover  (compiled)
-    scale, near, decay = 1.0, law[1], law[4]
+def _dual_dense(loss, data, places, image, law, ridge, scale):  # pragma: no cover  (compiled)
+    rows, labels, weights, at, ids = data
     for t in range(len(ids)):
-        i, row, u, w = ids[t], rows[at[t]], 0.0, 0.0
-        if facts[i, ROOT] > 0:
+        i, row, u, w, square = ids[t], rows[at[t]], 0.0, 0.0, 0.0
+        weight = each(weights, i)
+        if weight > 0:
             for j in range(len(row)):
                 u += row[j] * image[j, 0]
                 w += row[j] * image[j, 1]
-            moved = _best(loss, labels[i], facts, i, u + near * scale * w, law, scale)
-            both, apart = _turn(facts, i, moved, law, scale)
-            both, apart = -facts[i, ROOT] / ridge * both, -facts[i, ROOT] / ridge * apart
+                square += row[j] * row[j]
+            smooth, root = law.convexity + weight * square / ridge, np.sqrt(weight)
+            both, apart = _move(loss, labels[i], places, i, u + law.near * scale * w, smooth, root, law, scale)
+            both, apart = -root / ridge * both, -root / ridge * apart
             for j in range(len(row)):
                 image[j, 0] += both * row[j]
                 image[j, 1] += apart * row[j]
-        scale *= decay
+        scale *= law.decay
         if scale < LEAST:
-            _scale(facts, image, scale)
+            _scale(places, image, scale)
             scale = 1.0
-    _scale(facts, image, scale)
+    return scale
 
 
 @njit(cache=True, nogil=True, fastmath=QUICK)
-def _primal_loop(loss, penalty, data, order, facts, image, law, l2):  # pragma: no cover  (compiled)
+def _primal_loop(loss, penalty, data, order, places, image, smooth, tilt, law, l2):  # pragma: no cover  (compiled)
     entries, owners, starts, labels, weights = data
-    scale, near, decay = 1.0, law[1], law[4]
+    scale = 1.0
     for j in order:
         g = 0.0
         for k in range(starts[j], starts[j + 1]):
             i = owners[k]
-            g += entries[k] * weights[i] * slope(loss, image[i, 0] + near * scale * image[i, 1], labels[i])
-        x, z = _ahead(facts, j, law, scale)
-        stiff = facts[j, STIFF]
-        moved = shrink(penalty, z - (g + l2 * x + facts[j, TILT]) / stiff, 1 / stiff) - z
-        both, apart = _turn(facts, j, moved, law, scale)
+            g += entries[k] * weights[i] * slope(loss, image[i, 0] + law.near * scale * image[i, 1], labels[i])
+        x, z = _ahead(places, j, law, scale)
+        stiff = _stiff(smooth[j], law)[1]
+        moved = shrink(penalty, z - (g + l2 * x + tilt[j]) / stiff, 1 / stiff) - z
+        both, apart = _turn(places, j, moved, moved * stiff / smooth[j], law, scale)
         for k in range(starts[j], starts[j + 1]):
             image[owners[k], 0] += entries[k] * both
             image[owners[k], 1] += entries[k] * apart
-        scale *= decay
+        scale *= law.decay
         if scale < LEAST:
-            _scale(facts, image, scale)
+            _scale(places, image, scale)
             scale = 1.0
-    _scale(facts, image, scale)
+    _scale(places, image, scale)

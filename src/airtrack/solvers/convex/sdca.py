@@ -52,8 +52,8 @@ class Sdca:
         self.refuse(given)
         orders, state = streams / "order", meter.resume()
         if state is None:
-            slopes, v = dual_start(given)
-            state = {"epoch": 0, "slopes": slopes, "v": v}
+            slopes = np.zeros(given.n)
+            state = {"epoch": 0, "slopes": slopes, "v": dual_start(given, slopes)}
         slopes, v, rates = state["slopes"], state["v"], given.factors / (given.l2 * given.n)
         x = given.prox(v, 1 / given.l2, ridge=False)
         while meter.live(1):
@@ -78,7 +78,7 @@ def _epoch(given: FiniteSum, rng: np.random.Generator, rates: Floats, slopes: Fl
 def _sparse(loss, penalty, rows, labels, at, ids, rates, slopes, v, scale):  # pragma: no cover  (compiled)
     entries, columns, starts = rows
     for t in range(len(ids)):
-        fetch(rows, labels, slopes, ids, t)
+        fetch(rows, labels, rates, slopes, ids, t)
         i, u, square = ids[t], 0.0, 0.0
         first, last, rate = starts[i], starts[i + 1], each(rates, i)
         for k in range(first, last):

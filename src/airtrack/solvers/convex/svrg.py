@@ -50,7 +50,7 @@ class Svrg:
     accepts: ClassVar[type] = FiniteSum
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def step_cost(self, given: FiniteSum) -> int:
         """Gradients of the snapshot and of one step: the least budget that does anything."""

@@ -45,6 +45,7 @@ class SvrgNc:
     sampling: Literal["uniform", "smoothness"] = "uniform"
     batch: Annotated[int, Ge(1)] = 1
 
+    version: ClassVar[int] = 2
     accepts: ClassVar[type] = FiniteSum
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
