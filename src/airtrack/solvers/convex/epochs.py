@@ -15,7 +15,7 @@ from airtrack.core.penalties import Nothing, separable
 from airtrack.core.problem import Diverged
 from airtrack.solvers.rules import unfit
 
-CHUNK = 1 << 13  # indices that are drawn at a time
+CHUNK = 1 << 12  # indices that are drawn at a time
 
 
 def smooth(given: FiniteSum, name: str) -> None:
