@@ -16,6 +16,7 @@ from airtrack.core.given.oracle import Floats, Ints, Oracle
 from airtrack.core.given.rows import (
     Sparse,
     add,
+    dot,
     matrix,
     part,
     pieces,
@@ -349,7 +350,7 @@ class FiniteSum(Oracle):
     def _plain(self, x: Floats) -> float:
         """ψ and the regulariser."""
         head = x[: self.d - self.free]
-        return float(self.penalty.value(head) + self.l2 / 2 * (head**2).sum())
+        return float(self.penalty.value(head)) + self.l2 / 2 * dot(head, head)
 
     def _looked_at(self, x: Floats) -> _Seen:
         if not self._at(x):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airtrack.core.given.oracle import Floats
-from airtrack.core.given.rows import turn
+from airtrack.core.given.rows import dot, turn
 from airtrack.core.penalties import Nothing
 
 if TYPE_CHECKING:
@@ -35,21 +35,21 @@ def duality_gap(given: FiniteSum, x: Floats, full: Floats, plain: float) -> floa
             held = _scaled(given, x, plain, slopes)
     head = given.d - given.free
     if not given.free or np.abs(full[head:]).max() <= ROUNDING * given._pull:
-        most = _support(given, -full[:head])
+        most = _support(given, full[:head])
         if np.isfinite(most):  # φ(u) + φ*(φ'(u)) = u φ'(u), so that the losses cancel
-            return min(held, max(float((full * x).sum()) + plain + most, 0.0))
+            return min(held, max(dot(full, x) + plain + most, 0.0))
     if given.free > 1 or given.linear is not None or not hasattr(given.loss, "conjugate"):
         return held
     return min(held, _scaled(given, x, plain) if len(given.shape) == 1 else _mixed(given, x, full, plain))
 
 
 def _support(given: FiniteSum, v: Floats) -> float:
-    """max over x of ⟨v, x⟩ − ψ(x) − (l2/2) ‖x‖², without the free coordinates."""
+    """max over x of −⟨v, x⟩ − ψ(x) − (l2/2) ‖x‖², without the free coordinates."""
     if not given.l2 > 0:
-        return given.penalty.support(v)
-    best = given.penalty.prox(v / given.l2, 1 / given.l2)
+        return given.penalty.support(-v)
+    best = given.penalty.prox(v / -given.l2, 1 / given.l2)
     inside = given.penalty.value(best)  # infinite by a rounding error only: a proximal map ends in the set
-    return float((v * best).sum()) - given.l2 / 2 * float((best**2).sum()) - (inside if np.isfinite(inside) else 0.0)
+    return -dot(v, best) - given.l2 / 2 * dot(best, best) - (inside if np.isfinite(inside) else 0.0)
 
 
 def _share(given: FiniteSum, v: Floats) -> float:
@@ -71,7 +71,7 @@ def _proposed(given: FiniteSum, x: Floats, slopes: Floats, plain: float) -> floa
     full = full if given.linear is None else full + given.linear
     if given.free and np.abs(full[-given.free :]).max() > ROUNDING * pull / given.n * given._reach:
         return np.inf
-    return max(both / given.n + plain + _support(given, -full[: given.d - given.free]), 0.0)
+    return max(both / given.n + plain + _support(given, full[: given.d - given.free]), 0.0)
 
 
 def _scaled(given: FiniteSum, x: Floats, plain: float, slopes: Floats | None = None) -> float:
@@ -93,7 +93,7 @@ def _scaled(given: FiniteSum, x: Floats, plain: float, slopes: Floats | None = N
         up, down = sums[0, -1], -sums[1, -1]
         share = np.minimum(1, [down / up, up / down]) if min(up, down) > 0 else np.zeros(2)
     full = (share @ sums)[:head] / given.n
-    most = _support(given, -full)
+    most = _support(given, full)
     if np.isinf(most):
         if not (part := _share(given, -full)):
             return np.inf
@@ -136,7 +136,7 @@ def _mixed(given: FiniteSum, x: Floats, full: Floats, plain: float) -> float:
         return total / given.n, pulled[: given.d - given.free] / given.n
 
     losses, pulled = both(1.0)
-    most = _support(given, -pulled)
+    most = _support(given, pulled)
     if np.isinf(most) and np.isfinite(losses):
         if not (part := _share(given, -pulled)):
             return np.inf

@@ -178,6 +178,11 @@ def pieces(n: int) -> Iterator[slice]:
         yield slice(start, min(start + FEW, n))
 
 
+def dot(v: Floats, x: Floats) -> float:
+    """⟨v, x⟩, summed in pairs, without an array of all products."""
+    return float(sum((v[few] * x[few]).sum() for few in pieces(len(v))))
+
+
 def add(total: Floats, factor: Any, v: Floats) -> None:
     """total += factor · v, without a third array as large; the factor is a number, or one for every v."""
     for few in pieces(len(v)):
