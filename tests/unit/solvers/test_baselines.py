@@ -212,6 +212,28 @@ def test_the_residual_is_computed_anew_without_losing_the_direction():
     assert np.linalg.norm(found - best) < 2 * np.linalg.norm(x - best)
 
 
+@pytest.mark.parametrize("changes", [{}, {"start": np.arange(1.0, D + 1), "linear": None}])
+def test_conjugate_gradients_know_their_gap_at_every_step(changes):
+    """So that `solve` looks, which costs a pass, when there is something to see."""
+    given, told = sums(loss="squared", **changes), []
+
+    def look(x):
+        told.append((meter.spent, given.certificate(x)))
+        return told[-1][1]
+
+    class Listening(Meter):
+        def offer(self, answer, guess=None):
+            super().offer(answer)
+            wanted = told[-1][1]
+            np.testing.assert_allclose(guess["objective"], wanted["objective"], rtol=1e-12)
+            np.testing.assert_allclose(guess["gap"], wanted["gap"], rtol=1e-6, atol=1e-14)
+
+    meter = Listening(6 * N, look=look, schedule=list(range(N, 7 * N, N)))
+    given.metered(meter)
+    Pcg().answer(given, meter, STREAMS)
+    assert len(told) == 5
+
+
 def test_lbfgs_takes_a_box_and_softmax():
     boxed = sums(penalty=Box(-0.1, 0.2))
     assert boxed.certificate(run(Lbfgs(), boxed, 300 * N))["gradient"] < 1e-8

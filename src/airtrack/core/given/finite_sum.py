@@ -373,7 +373,7 @@ class FiniteSum(Oracle):
     @property
     def _copied(self) -> int:
         """Entries of rows that may be copied at a time: no more than vectors take that every solver holds."""
-        return min(AT_ONCE, self.n + self.d)
+        return min(AT_ONCE, self.n + 2 * self.d)
 
     def _at(self, x: Floats) -> bool:
         return self._seen is not None and self._seen.holds(x)
@@ -381,6 +381,10 @@ class FiniteSum(Oracle):
     def _look(self, x: Floats, slopes: Floats | None, out: Floats | None = None, paid: bool = False) -> Floats:
         """One pass over the rows: the gradient; the slopes, if there is room for them; the value, for `certificate`."""
         self._seen, total, pull = None, 0.0, 0.0
+        away = x.any() or isinstance(self._rows, Blocks)  # at 0 half of a pass is known, unless rows are to be checked
+
+        def seen(rows: Any) -> Floats:
+            return rows @ x if away else np.zeros((rows.shape[0], *x.shape[1:]))
 
         def pulls(margins: Floats, where: slice) -> Floats:
             """wᵢ φ', once losses and slopes have been noted."""
@@ -397,7 +401,7 @@ class FiniteSum(Oracle):
 
         with np.errstate(over="ignore", invalid="ignore"):  # x may have left the finite numbers: who asked will see
             if self.sparse:  # two products with all rows: a vector as wide as x for each of many blocks costs more
-                margins = self._rows @ x
+                margins = seen(self._rows)
                 for few in pieces(self.n):
                     margins[few] = pulls(margins[few], few)
                 if self._weights is None and slopes is not None:
@@ -410,7 +414,7 @@ class FiniteSum(Oracle):
                 full = np.empty(self.shape) if out is None else out
                 full[:] = 0
                 for where, rows in self._blocks():
-                    margins = rows @ x
+                    margins = seen(rows)
                     if isinstance(self._rows, Blocks) and not np.isfinite(margins).all():
                         refuse_nonfinite(rows, where.start)
                     full += rows.T @ pulls(margins, where)

@@ -16,7 +16,7 @@ from airtrack.core.streams import Streams
 from airtrack.solvers.rules import unfit
 
 FRESH = 50  # steps after which the residual is computed anew: the recurrence drifts by rounding
-KEPT = ("x", "r", "p", "scale", "energy", "first", "steps")  # in a checkpoint
+KEPT = ("x", "r", "p", "scale", "energy", "first", "objective", "steps")  # in a checkpoint
 SPENT = 1e-14  # of the first residual's energy: nothing is left to gain from the directions so far
 
 
@@ -41,6 +41,7 @@ class Pcg:
 
     precondition: Literal["diagonal", "none"] = "diagonal"
 
+    version: ClassVar[int] = 2  # checkpoints hold F(x)
     accepts: ClassVar[type] = FiniteSum
     returns: ClassVar[type] = np.ndarray
     example: ClassVar[dict[str, Any]] = {}
@@ -53,7 +54,7 @@ class Pcg:
 
     def answer(self, given: FiniteSum, meter: Meter, streams: Streams) -> Floats:
         self.refuse(given)
-        curves = given.factors / given.n
+        curves, certain = given.factors / given.n, given.l2 > 0 and not given.free
         state = meter.resume()
         if state is None:
             x, scale = given.zero(), np.ones(given.d)
@@ -62,13 +63,14 @@ class Pcg:
                 scale[scale <= 0] = 1.0
                 np.reciprocal(scale, out=scale)
             r = p = np.zeros(0)  # the first step makes them
-            energy, first, steps = 0.0, 0.0, 0
+            energy, first, objective, steps = 0.0, 0.0, 0.0, 0
         else:
-            x, r, p, scale, energy, first, steps = (state.pop(name) for name in KEPT)
+            x, r, p, scale, energy, first, objective, steps = (state.pop(name) for name in KEPT)
         while meter.live(given.n):
             if steps % FRESH == 0 or energy <= SPENT * first:
                 del r  # before the next is made
                 r = given.gradient(x)[0]
+                objective = given.certificate(x)["objective"] if certain else 0.0  # nothing new to work out
                 np.negative(r, out=r)
                 add(r, -np.ravel(given.ridge), x)
                 fresh = float(r @ (scale * r))
@@ -79,6 +81,7 @@ class Pcg:
                 product = given.hessian(curves, p)
                 bend = float(p @ product)
                 length = energy / bend if bend > 0 else 0.0
+                objective -= length * energy / 2
                 x = x.copy()
                 add(x, length, p)
                 add(r, -length, product)
@@ -87,7 +90,7 @@ class Pcg:
                 p *= energy / before
                 p += product
                 del product  # before the next is made
-            meter.offer(x)
+            meter.offer(x, {"gap": float(r @ r) / (2 * given.l2), "objective": objective} if certain else None)
             steps += 1
-            meter.save(lambda: dict(zip(KEPT, (x, r, p, scale, energy, first, steps))))
+            meter.save(lambda: dict(zip(KEPT, (x, r, p, scale, energy, first, objective, steps))))
         return x
